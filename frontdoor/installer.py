@@ -90,9 +90,7 @@ def _set_up(
     return done
 
 
-def _install_dependencies(
-    world: World, inherited: Mapping[str, str], progress: Progress
-) -> None:
+def _install_dependencies(world: World, inherited: Mapping[str, str], progress: Progress) -> None:
     shutil.rmtree(VENV, ignore_errors=True)
     # A foreign PYTHONPATH must not count as installed, except that of the sourced ROS 2.
     environment = build_environment(world, inherited)
@@ -132,7 +130,10 @@ def _build_workspace(
     environment = build_environment(world, inherited)
     colcon = VENV / "bin" / "colcon"
     command = [colcon, "build", "--symlink-install", "--event-handlers", "console_cohesion+"]
-    command += ["--cmake-args", "-GNinja", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={PYTHON}"]
+    command += ["--cmake-args", "-GNinja", "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_TESTING=OFF"]
+    command += [f"-DPython3_EXECUTABLE={PYTHON}"]
+    # Without it colcon adds a load limit, which on two cores halves the speed.
+    environment.setdefault("MAKEFLAGS", f"-j{os.cpu_count()}")
     count = len(stamp.package_names(SOURCES))
     progress.run(
         f"Workspace ({count} packages)", command, environment, WORKSPACE, _colcon_describer()
@@ -152,7 +153,7 @@ def _sourced(script: Path, environment: Mapping[str, str]) -> dict[str, str]:
         stdout=subprocess.PIPE,
     )
     pairs = (item.split("=", 1) for item in os.fsdecode(result.stdout).split("\0") if item)
-    return {name: value for name, value in pairs}
+    return dict(pairs)
 
 
 def _pip_describer() -> Callable[[str], str | None]:
@@ -162,7 +163,7 @@ def _pip_describer() -> Callable[[str], str | None]:
         nonlocal seen
         if line.startswith("Collecting "):
             seen += 1
-            return f"{seen} fetched, {line.split()[1].split('=')[0]}"
+            return f"{seen} fetched, {line.split()[1].partition('=')[0]}"
         return "installing" if line.startswith("Installing collected") else None
 
     return describe

@@ -41,7 +41,7 @@ class Progress:
         command: Sequence[str | Path],
         environment: Mapping[str, str],
         directory: Path,
-        describe: Callable[[str], str | None] = lambda line: None,
+        describe: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         """Run a command; `describe` turns an output line into a progress text, or None.
 

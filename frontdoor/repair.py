@@ -34,4 +34,3 @@ def repair_cmake_files(prefix: Path, include: str, site_packages: str) -> int:
         path.write_text(repaired)
         changed += 1
     return changed
-

@@ -106,4 +106,6 @@ def python_of(prefix: Path) -> Path:
             f"The sourced ROS 2 in {prefix} uses Python 3.{minor}, but python3.{minor} is not in "
             f"PATH: install it or put it there."
         )
-    raise FrontDoorError(f"AMENT_PREFIX_PATH names {prefix}, but there is no Python rclpy below it.")
+    raise FrontDoorError(
+        f"AMENT_PREFIX_PATH names {prefix}, but there is no Python rclpy below it."
+    )
