@@ -59,7 +59,7 @@ def run(arguments: Sequence[str]) -> int:
     if here is None or stamp is None or not installer.is_done(here) or not tools.exists("doctor"):
         return int(has_failed)
     environment = runtime_environment(here, os.environ, stamp.prepend)
-    command = [PYTHON, "-m", "ibms_tools.doctor", *arguments]
+    command = [str(PYTHON), "-m", "ibms_tools.doctor", *arguments]
     return subprocess.run(command, env=environment).returncode or int(has_failed)
 
 

@@ -98,7 +98,14 @@ def _install_dependencies(world: World, inherited: Mapping[str, str], progress: 
     progress.run(
         "Virtual environment", [world.python, "-m", "venv", *options, VENV], environment, ROOT
     )
-    pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
+    pip: list[str | Path] = [
+        PYTHON,
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--progress-bar=off",
+    ]
     # Compiling happens at the first import; doing it here would cost half a minute.
     pip += ["--no-compile", "--no-deps", "--require-hashes", "--only-binary=:all:"]
     if world.has_wheels:
@@ -129,7 +136,13 @@ def _build_workspace(
 ) -> dict[str, list[str]]:
     environment = build_environment(world, inherited)
     colcon = VENV / "bin" / "colcon"
-    command = [colcon, "build", "--symlink-install", "--event-handlers", "console_cohesion+"]
+    command: list[str | Path] = [
+        colcon,
+        "build",
+        "--symlink-install",
+        "--event-handlers",
+        "console_cohesion+",
+    ]
     command += ["--cmake-args", "-GNinja", "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_TESTING=OFF"]
     command += [f"-DPython3_EXECUTABLE={PYTHON}"]
     # Without it colcon adds a load limit, which on two cores halves the speed.

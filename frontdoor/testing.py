@@ -85,9 +85,11 @@ def run(arguments: Sequence[str]) -> int:
         start_s = time.monotonic()
         is_clean = lint.check(environment)
         outcomes.append(Outcome("lint and types", time.monotonic() - start_s, is_clean))
-    for part in PARTS:
-        if paths := selected_paths(part, selection.paths, ROOT):
-            outcomes.append(_run_part(part, paths, selection, environment))
+    outcomes += [
+        _run_part(part, paths, selection, environment)
+        for part in PARTS
+        if (paths := selected_paths(part, selection.paths, ROOT))
+    ]
     return report(outcomes)
 
 

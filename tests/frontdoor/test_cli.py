@@ -120,9 +120,7 @@ def test_bench_passes_its_arguments_on(benches: Path, monkeypatch: pytest.Monkey
 
 def test_missing_module_is_said_honestly(benches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tools, "ROOT", benches.parent.parent)
-    with pytest.raises(
-        FrontDoorError, match=r"`record` is not part of .*record\.py"
-    ):
+    with pytest.raises(FrontDoorError, match=r"`record` is not part of .*record\.py"):
         tools.run("record", [])
 
 

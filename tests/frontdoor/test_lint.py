@@ -8,12 +8,8 @@ from frontdoor import lint
 
 def test_equal_test_names_are_checked_apart(tmp_path: Path) -> None:
     for package in ("a", "b"):
-        for name in (
-            f"{package}/setup.py",
-            f"{package}/{package}/x.py",
-            f"{package}/test/test_x.py",
-        ):
-            path = tmp_path / "src" / name
+        for name in ("setup.py", f"{package}/x.py", "test/test_x.py"):
+            path = tmp_path / "src" / package / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
     (tmp_path / "src/msgs").mkdir()
