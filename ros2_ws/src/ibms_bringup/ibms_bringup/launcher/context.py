@@ -120,5 +120,5 @@ _PERFORM: Mapping[str, Callable[[Context, Call, Location], str]] = {
 
 
 def absolute(path: str | Path) -> Path:
-    """The absolute path without `..`; symbolic links stay as they are."""
-    return Path(os.path.abspath(path))
+    """Return the absolute path without `..`; symbolic links stay as they are, as in launch."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 (resolve() would follow the links)

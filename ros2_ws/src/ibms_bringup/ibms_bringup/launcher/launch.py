@@ -66,10 +66,11 @@ class Launch:
     def __enter__(self) -> Launch:
         self._writer = OutputWriter(self._output)
         try:
-            self._directory.mkdir(mode=0o700)
-            for spec in self.plan.processes:
-                for file in spec.files:
-                    file.path.write_text(file.text, encoding="utf-8")
+            files = [file for spec in self.plan.processes for file in spec.files]
+            if files:
+                self._directory.mkdir(mode=0o700)
+            for file in files:
+                file.path.write_text(file.text, encoding="utf-8")
             for message in self.plan.messages:
                 self._put(message)
             self._runner.start()

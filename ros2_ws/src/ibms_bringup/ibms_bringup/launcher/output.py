@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 Output: TypeAlias = Callable[[str], None] | Path | None
 
-_CAPACITY = 20_000  # lines; more are waiting only if nobody reads the terminal
+_CAPACITY = 200_000  # lines; more are waiting only if nobody takes them
 
 
 class OutputWriter:
@@ -70,7 +70,7 @@ class OutputWriter:
         try:
             while (line := self._next()) is not None:
                 self._write(line)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (the receiver is foreign code)
             # Whatever the receiver does, the processes go on; close() reports it.
             with self._changed:
                 self._error = error

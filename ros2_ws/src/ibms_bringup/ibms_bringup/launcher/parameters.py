@@ -61,7 +61,7 @@ def evaluate_value(
             continue
         converted = _convert(perform(member), member_type, or_text=False)
         if isinstance(converted, list):
-            raise ValueError(f"{converted!r} is a list inside of a list")
+            raise _wrong(str(converted), member_type)
         result.append(converted)
     if not _fits(result, type_name):
         raise _wrong(str(result), type_name)

@@ -61,7 +61,7 @@ class ProcessEvaluator:
             environment[context.perform(name, where)] = context.perform(value, where)
         directory = self._working_directory(process)
         _check_program(command[0], environment, directory, where)
-        label = self._optional(process.label, where) or os.path.basename(command[0])
+        label = self._optional(process.label, where) or Path(command[0]).name
         respawn = False
         if process.respawn is not None:
             try:
@@ -204,7 +204,7 @@ def _check_program(
     program: str, environment: Mapping[str, str], directory: Path | None, where: Location
 ) -> None:
     """Refuse what could not be started; the search is the one that starting it does."""
-    if os.path.dirname(program):
+    if os.sep in program:
         path = Path(directory or ".", program)
         if path.is_file() and os.access(path, os.X_OK):
             return

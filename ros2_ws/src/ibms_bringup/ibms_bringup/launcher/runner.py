@@ -95,6 +95,7 @@ class Runner:
         self._guard: subprocess.Popen[bytes] | None = None
         self._guard_descriptor = -1
         self._given_up = False
+        self._empty_polls = 0  # in which no left-over process was found, one after the other
         self._starts = 0
         self._step = -1  # index of the last signal sent
         self._next_step_s: float | None = None  # when to send the next one; None: not stopping
@@ -161,7 +162,7 @@ class Runner:
                     key.data()
                 self._handle_commands()
                 self._handle_timers()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             # Raised again by wait(); whatever it is, no process may be left behind.
             self._error = error
             guard.end_marked(self._mark)
@@ -174,7 +175,10 @@ class Runner:
         if any(m.popen is not None or m.respawn_at_s is not None for m in self._managed):
             return self._given_up
         self._begin_stop()  # nothing more to start; what is left over has to go
-        return self._given_up or not guard.signal_marked(self._mark, 0)
+        # Twice, because a process in the middle of exec shows no environment.
+        found = guard.signal_marked(self._mark, 0)
+        self._empty_polls = 0 if found else self._empty_polls + 1
+        return self._given_up or self._empty_polls == 2
 
     def _timeout_s(self) -> float | None:
         times_s = [m.respawn_at_s for m in self._managed if m.respawn_at_s is not None]
@@ -230,7 +234,12 @@ class Runner:
                 self._put(f"[INFO] [{label}]: sending signal '{number.name}'")
             os.killpg(_pid(managed), number)  # not reaped yet, so the id is still its own
         groups = {_pid(managed) for managed in running}
-        guard.signal_marked(self._mark, number, lambda group: group not in groups)
+        left_over = guard.signal_marked(self._mark, number, lambda group: group not in groups)
+        if left_over:
+            self._put(
+                f"[INFO] [launch]: sending signal '{number.name}' to {len(left_over)}"
+                " processes that others have left behind"
+            )
 
     def _start(self, managed: _Managed) -> None:
         spec = managed.spec
@@ -276,7 +285,8 @@ class Runner:
         stopping = self._next_step_s is not None
         if not stopping:
             # While it stops, what it started is given the same time as everything else.
-            orphans = guard.signal_marked(self._mark, signal.SIGKILL, popen.pid.__eq__)
+            group = popen.pid
+            orphans = guard.signal_marked(self._mark, signal.SIGKILL, lambda g: g == group)
             if orphans:
                 self._put(f"[WARNING] [{spec.label}]: killed {len(orphans)} left-over processes")
         exit_code = popen.wait()
@@ -310,9 +320,9 @@ class Runner:
             self._close_pipe(pipe)
             return False
         *lines, rest = (pipe.rest + data).split(b"\n")
-        while len(rest) > _LINE_LIMIT:
-            lines.append(rest[:_LINE_LIMIT])
-            rest = rest[_LINE_LIMIT:]
+        if len(rest) > _LINE_LIMIT:
+            lines.append(rest)
+            rest = b""
         pipe.rest = rest
         for line in lines:
             self._forward(pipe, line)
@@ -331,7 +341,9 @@ class Runner:
             self._forward(pipe, pipe.rest)
 
     def _forward(self, pipe: _Pipe, line: bytes) -> None:
-        self._put(f"[{pipe.label}] {line.decode(errors='replace')}")
+        for start in range(0, max(len(line), 1), _LINE_LIMIT):
+            piece = line[start : start + _LINE_LIMIT].decode(errors="replace")
+            self._put(f"[{pipe.label}] {piece}")
 
     def _fail(self, message: str) -> None:
         self._put(message)
@@ -357,8 +369,8 @@ class Runner:
         exit_code = self._end_guard()
         if exit_code >= 0:
             raise RuntimeError(f"the launcher's guard failed with exit code {exit_code}")
-        self._put("[WARNING] [launch]: the launcher's guard was killed, starting another one")
         self._start_guard()
+        self._put("[WARNING] [launch]: the launcher's guard was killed; another one watches now")
 
     def _end_guard(self) -> int:
         if self._guard is None:
@@ -372,7 +384,10 @@ class Runner:
         self._end_guard()
         for key in list(self._selector.get_map().values()):
             if isinstance(key.data, partial) and key.data.func == self._read:
-                self._close_pipe(key.data.args[0])
+                pipe: _Pipe = key.data.args[0]
+                self._drain(pipe)
+                if not pipe.stream.closed:
+                    self._close_pipe(pipe)
         self._selector.close()
         self._wake_receiver.close()
         self._wake_sender.close()

@@ -17,7 +17,7 @@ launch = pytest.importorskip("launch", reason="needs ROS 2 launch")
 pytest.importorskip("launch_ros", reason="needs ROS 2 launch")
 pytest.importorskip("launch_xml", reason="needs ROS 2 launch")
 
-FILES = (
+FILES: tuple[tuple[str, dict[str, str]], ...] = (
     ("good_nodes.launch.xml", {"pack": "p 12", "simulate": "False"}),
     ("good_nodes.launch.xml", {}),
     ("good_scopes.launch.xml", {"speed": "7"}),
@@ -57,7 +57,7 @@ def _theirs(
 
     recorded = []
 
-    def record(self: ExecuteLocal, context: Any) -> None:
+    def record(self: ExecuteLocal, context: object) -> None:
         self.prepare(context)
         details = self._ExecuteLocal__process_event_args
         recorded.append(
