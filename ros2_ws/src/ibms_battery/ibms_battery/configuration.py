@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loading of YAML configuration into typed, checked structures.
+
+The schema is the type itself: ``msgspec.Struct`` fields with ``Annotated[float, Meta(ge=..., le=...,
+description=..., extra_json_schema={"unit": ...})]``. A wrong file is refused with file, line, key, the
+value found and what was expected.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import yaml
+
+T = TypeVar("T")
+
+_PATH_TOKEN = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+
+
+class ConfigurationError(ValueError):
+    """A configuration that must not be used; the text says where and how to mend it."""
+
+    def __init__(self, file: str, line: int | None, key: str, problem: str) -> None:
+        self.file = file
+        self.line = line
+        self.key = key
+        self.problem = problem
+        place = file if line is None else f"{file}:{line}"
+        super().__init__(f"{place}: {key}: {problem}" if key else f"{place}: {problem}")
+
+
+class Document:
+    """A parsed YAML file that remembers the line of every key."""
+
+    def __init__(self, file: str, root: yaml.Node, data: object) -> None:
+        self.file = file
+        self.data = data
+        self._root = root
+
+    def line_of(self, path: Sequence[str | int]) -> int:
+        """Line (from 1) of the deepest part of ``path`` that exists in the file."""
+        node = self._root
+        line = node.start_mark.line
+        for part in path:
+            found = _child(node, part)
+            if found is None:
+                break
+            line, node = found
+        return line + 1
+
+    def value_of(self, path: Sequence[str | int]) -> object:
+        """Value at ``path``; ``None`` where it does not exist."""
+        value = self.data
+        for part in path:
+            if isinstance(value, dict) and part in value:
+                value = value[part]
+            elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+                value = value[part]
+            else:
+                return None
+        return value
+
+    def error(self, path: Sequence[str | int], problem: str) -> ConfigurationError:
+        """An error that points to ``path`` in this file."""
+        return ConfigurationError(self.file, self.line_of(path), _key(path), problem)
+
+
+def read(path: Path | str) -> Document:
+    """Read a YAML file.
+
+    Raises:
+        ConfigurationError: if it is missing, is not YAML, or repeats a key.
+    """
+    file = str(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(file, None, "", f"cannot be read: {error}") from error
+    try:
+        root = yaml.compose(text, Loader=yaml.CSafeLoader)
+        if root is None:
+            raise ConfigurationError(file, 1, "", "is empty, expected a mapping")
+        _refuse_repeated_keys(file, root, [])
+        data = yaml.load(text, Loader=yaml.CSafeLoader)  # noqa: S506 - a safe loader
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise ConfigurationError(file, line, "", f"is not valid YAML: {error.problem}") from error
+    return Document(file, root, data)
+
+
+def convert(document: Document, kind: type[T], path: Sequence[str | int] = ()) -> T:
+    """Convert the part of ``document`` at ``path`` to ``kind``.
+
+    Raises:
+        ConfigurationError: with line, key, value found and what was expected.
+    """
+    try:
+        return msgspec.convert(document.value_of(path), kind)
+    except msgspec.ValidationError as error:
+        problem, _, where = str(error).partition(" - at `$")
+        inner: list[str | int] = []
+        for name, index in _PATH_TOKEN.findall(where.rstrip("`")):
+            if index == "...":
+                break
+            inner.append(int(index) if index else name)
+        full = [*path, *inner]
+        found = document.value_of(full)
+        shown = "" if isinstance(found, dict | list) else f", found {found!r}"
+        raise document.error(full, f"{problem}{shown}") from error
+
+
+def load(path: Path | str, kind: type[T]) -> T:
+    """Read ``path`` and convert it to ``kind``; raises ``ConfigurationError``."""
+    return convert(read(path), kind)
+
+
+def _key(path: Sequence[str | int]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _child(node: yaml.Node, part: str | int) -> tuple[int, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == str(part):
+                return key.start_mark.line, value
+    elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        value = node.value[part]
+        return value.start_mark.line, value
+    return None
+
+
+def _refuse_repeated_keys(file: str, node: yaml.Node, path: list[str | int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            here = [*path, key.value]
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise ConfigurationError(file, line, _key(here), "stands twice, remove one")
+            seen.add(key.value)
+            _refuse_repeated_keys(file, value, here)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _refuse_repeated_keys(file, value, [*path, index])

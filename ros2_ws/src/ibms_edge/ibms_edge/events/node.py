@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Node ``event_recorder``: keeps every event on disk."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from ibms_msgs.msg import Event
+from msgspec import Meta, Struct
+
+from ibms_battery.clock import NS_PER_S, Clock
+from ibms_battery.pack import load_pack
+from ibms_edge.events.store import EventRecord, EventStore
+from ibms_ros_common.diagnostics import Status
+from ibms_ros_common.node import BmsNode
+
+
+class EventRecorderParameters(Struct, frozen=True, kw_only=True):
+    """Parameters of ``event_recorder``."""
+
+    pack: Annotated[str, Meta(description="pack description, a file in config/packs")]
+    state_directory: Annotated[str, Meta(description="folder of the event database")]
+
+
+class EventRecorder(BmsNode[EventRecorderParameters]):
+    """Writes events into the store, apart from the time-critical chain."""
+
+    def __init__(self, clock: Clock | None = None, **options: Any) -> None:
+        super().__init__("event_recorder", EventRecorderParameters, clock, **options)
+        self._store: EventStore | None = None
+
+    def configure(self, parameters: EventRecorderParameters) -> None:
+        """Open the store."""
+        self.pack_name = load_pack(parameters.pack).name
+        if not parameters.state_directory:
+            raise ValueError("parameter 'state_directory' is empty; name a folder for the event database")
+        self._store = EventStore(Path(parameters.state_directory) / f"{self.pack_name}.events.sqlite")
+        self._recorded = 0
+        self.listen("events", self._on_event)
+        self.diagnose("events", self._report)
+
+    def cleanup(self) -> None:
+        """Close the store."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _on_event(self, message: Event) -> None:
+        assert self._store is not None  # noqa: S101 - configured before
+        stamp = message.header.stamp
+        self._store.add(
+            EventRecord(
+                wall_ns=stamp.sec * NS_PER_S + stamp.nanosec,
+                boot_ns=message.boot_ns,
+                source=message.source,
+                kind=message.kind,
+                severity=message.severity,
+                diagnosis=message.diagnosis,
+                element=message.element,
+                value=message.value,
+                text=message.text,
+            )
+        )
+        self._recorded += 1
+
+    def _report(self, status: Status) -> None:
+        status.add(recorded=self._recorded)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Protection: one table of diagnoses, one engine, one verdict."""

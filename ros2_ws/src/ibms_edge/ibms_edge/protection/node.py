@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Node ``protection``: judges every fresh sample and publishes the verdict."""
+
+from array import array
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from ibms_msgs.msg import (
+    CellMeasurement,
+    EnvironmentMeasurement,
+    Event,
+    InsulationMeasurement,
+    PackMeasurement,
+    ProtectionStatus,
+    SwitchState,
+)
+from ibms_msgs.srv import ClearFaults
+from msgspec import Meta, Struct
+
+from ibms_battery.clock import NS_PER_S, Clock
+from ibms_battery.pack import load_pack
+from ibms_edge.protection import signals
+from ibms_edge.protection.engine import ActiveFault, ProtectionEngine, Verdict
+from ibms_edge.protection.table import Diagnosis, Reaction, Signal, Source, load_table
+from ibms_ros_common.diagnostics import ERROR, WARN, Status
+from ibms_ros_common.node import BmsNode
+
+_INPUT_FRESHNESS_S = 0.1  # older samples are dropped: a backlog must not look fresh
+_STARTUP_S = 2.0  # an input that never came counts as silent from then on
+
+
+class ProtectionParameters(Struct, frozen=True, kw_only=True):
+    """Parameters of ``protection``."""
+
+    pack: Annotated[str, Meta(description="pack description, a file in config/packs")]
+    diagnoses: Annotated[
+        str, Meta(description="table of diagnoses; empty: the one that the pack names")
+    ] = ""
+    period_s: Annotated[
+        float, Meta(ge=0.005, le=0.05, description="longest time between two judgements [s]")
+    ] = 0.02
+
+
+class Protection(BmsNode[ProtectionParameters]):
+    """Decides alone whether the pack must open."""
+
+    def __init__(self, clock: Clock | None = None, **options: Any) -> None:
+        super().__init__("protection", ProtectionParameters, clock, **options)
+
+    def configure(self, parameters: ProtectionParameters) -> None:
+        """Load the table and create interfaces."""
+        pack = load_pack(parameters.pack)
+        self.pack_name = pack.name
+        path = parameters.diagnoses or str(
+            Path(parameters.pack).parent.parent / "diagnoses" / pack.diagnoses
+        )
+        self._table = load_table(path)
+        self._engine = ProtectionEngine(self._table)
+        self._cells: CellMeasurement | None = None
+        self._pack: PackMeasurement | None = None
+        self._insulation: InsulationMeasurement | None = None
+        self._environment: EnvironmentMeasurement | None = None
+        self._switch: SwitchState | None = None
+        self._fresh: set[Source] = set()
+        self._judged_scan: CellMeasurement | None = None
+        self._iteration = 0
+        self._reaction = Reaction.NONE
+        self._active_ids: list[int] = []
+        self._close_allowed = False
+        self._clear_requests: list[list[int]] = []
+        self._activated_ns = self.clock.boot_ns()
+        self.advertise("protection/status", "events")
+        loop = self.loop(self._step, parameters.period_s)
+        self._notify = loop.notify
+        self.listen("cells/measurement", self._on_cells, _INPUT_FRESHNESS_S)
+        self.listen("pack/measurement", self._on_pack, _INPUT_FRESHNESS_S)
+        self.listen("insulation/measurement", self._on_insulation)
+        self.listen("environment/measurement", self._on_environment)
+        self.listen("switch/state", self._on_switch)
+        self.serve("clear_faults", self._on_clear_faults)
+        self.diagnose("faults", self._report_faults)
+
+    def activate(self) -> None:
+        """Ages count from here on, so that an input that never comes is a fault."""
+        self._activated_ns = self.clock.boot_ns()
+
+    # The executor's thread only swaps references to the newest samples.
+
+    def _on_cells(self, message: CellMeasurement) -> None:
+        self._cells = message
+        self._fresh.add("cells")
+        self._notify()
+
+    def _on_pack(self, message: PackMeasurement) -> None:
+        self._pack = message
+        self._fresh.add("pack")
+        self._notify()
+
+    def _on_insulation(self, message: InsulationMeasurement) -> None:
+        self._insulation = message
+        self._fresh.add("insulation")
+
+    def _on_environment(self, message: EnvironmentMeasurement) -> None:
+        self._environment = message
+        self._fresh.add("environment")
+
+    def _on_switch(self, message: SwitchState) -> None:
+        self._switch = message
+        self._fresh.add("switch")
+
+    # The loop's thread judges.
+
+    def _step(self, now_ns: int) -> None:
+        fresh, self._fresh = self._fresh, set()
+        cells, pack = self._cells, self._pack
+        values: dict[Signal, Any] = {}
+        if "cells" in fresh and cells is not None:
+            values |= signals.cell_signals(cells, pack)
+        if "pack" in fresh and pack is not None:
+            values |= signals.pack_signals(pack)
+        if "insulation" in fresh and self._insulation is not None:
+            values |= signals.insulation_signals(self._insulation)
+        if "environment" in fresh and self._environment is not None:
+            values |= signals.environment_signals(self._environment)
+        if "switch" in fresh and self._switch is not None:
+            values |= signals.switch_signals(self._switch)
+        values["cells_age"] = self._age(now_ns, cells)
+        values["pack_age"] = self._age(now_ns, pack)
+        values["insulation_age"] = self._age(now_ns, self._insulation)
+        values["environment_age"] = self._age(now_ns, self._environment)
+        values["switch_state_age"] = self._age(now_ns, self._switch)
+        values["foreign_publisher"] = np.array([float(len(self.foreign_publishers()))])
+        verdict = self._engine.evaluate(fresh, values, now_ns)
+        new_scan = "cells" in fresh and cells is not None and cells is not self._judged_scan
+        ids = [fault.diagnosis.id for fault in verdict.active]
+        changed = (
+            verdict.reaction is not self._reaction
+            or verdict.close_allowed != self._close_allowed
+            or ids != self._active_ids
+        )
+        if new_scan:
+            self._judged_scan = cells
+        if new_scan or changed:
+            self._reaction, self._active_ids = verdict.reaction, ids
+            self._close_allowed = verdict.close_allowed
+            self._iteration += 1
+            self._publish_status(verdict)
+        for fault in verdict.set_now:
+            self._publish_fault(fault)
+        for diagnosis in verdict.cleared_now:
+            self._publish_cleared(diagnosis)
+
+    def _age(self, now_ns: int, message: Any) -> Any:
+        if message is None:
+            return np.array([(now_ns - self._activated_ns) / NS_PER_S - _STARTUP_S])
+        return np.array([(now_ns - message.boot_ns) / NS_PER_S])
+
+    def _publish_status(self, verdict: Verdict) -> None:
+        scan = self._judged_scan
+        cause = self._engine.first_cause
+        active = verdict.active
+        status = ProtectionStatus(
+            header=self.header(),
+            boot_ns=scan.boot_ns if scan is not None else 0,
+            scan_counter=scan.scan_counter if scan is not None else 0,
+            iteration=self._iteration & 0xFFFFFFFF,
+            configuration_crc=self._table.crc,
+            diagnoses_evaluated=verdict.evaluated,
+            diagnoses_total=verdict.total,
+            reaction=int(verdict.reaction),
+            close_allowed=verdict.close_allowed,
+            first_cause=cause.diagnosis.id if cause else 0,
+            first_cause_element=cause.element if cause else -1,
+        )
+        status.active_diagnosis = array("H", [fault.diagnosis.id for fault in active])
+        status.active_reaction = array("B", [int(fault.diagnosis.demand) for fault in active])
+        status.active_element = array("i", [fault.element for fault in active])
+        status.active_value = array("f", [fault.value for fault in active])
+        self.publish("protection/status", status)
+
+    def _publish_fault(self, fault: ActiveFault) -> None:
+        row = fault.diagnosis
+        place = "" if fault.element < 0 else f" (element {fault.element})"
+        self.publish(
+            "events",
+            Event(
+                header=self.header(),
+                boot_ns=self.clock.boot_ns(),
+                source=self.get_name(),
+                kind=Event.KIND_FAULT_SET,
+                severity=_severity(row.demand),
+                diagnosis=row.id,
+                element=fault.element,
+                value=fault.value,
+                text=f"{row.text}: {fault.value:.4g}{place}",
+            ),
+        )
+
+    def _publish_cleared(self, diagnosis: Diagnosis) -> None:
+        self.publish(
+            "events",
+            Event(
+                header=self.header(),
+                boot_ns=self.clock.boot_ns(),
+                source=self.get_name(),
+                kind=Event.KIND_FAULT_CLEARED,
+                severity=Event.SEVERITY_INFO,
+                diagnosis=diagnosis.id,
+                element=-1,
+                value=float("nan"),
+                text=f"over: {diagnosis.text}",
+            ),
+        )
+
+    def _on_clear_faults(
+        self, request: ClearFaults.Request, response: ClearFaults.Response
+    ) -> ClearFaults.Response:
+        if not self.is_active:
+            response.code, response.message = ClearFaults.Response.CODE_NOT_ACTIVE, "not active"
+            return response
+        switch = self._switch
+        if switch is not None and switch.board_valid and any(switch.closed):
+            response.code = ClearFaults.Response.CODE_CONTACTORS_CLOSED
+            response.message = "switches are closed; faults are cleared only while all are open"
+            return response
+        try:
+            cleared, standing = self._engine.acknowledge(request.diagnosis)
+        except KeyError as error:
+            response.code = ClearFaults.Response.CODE_UNKNOWN_DIAGNOSIS
+            response.message = f"the table of diagnoses holds no identifier {error.args[0]}"
+            return response
+        response.cleared, response.standing = array("H", cleared), array("H", standing)
+        response.success = not standing
+        if standing:
+            response.code = ClearFaults.Response.CODE_STILL_STANDING
+            response.message = f"{len(standing)} faults still stand: {standing}"
+        else:
+            response.message = f"{len(cleared)} faults cleared"
+        return response
+
+    def _report_faults(self, status: Status) -> None:
+        status.add(
+            reaction=self._reaction.name.lower(),
+            close_allowed=self._close_allowed,
+            diagnoses=len(self._table.diagnoses),
+            configuration_crc=f"{self._table.crc:08x}",
+        )
+        for fault in self._engine.active:
+            level = WARN if fault.diagnosis.demand <= Reaction.DERATE else ERROR
+            status.report(level, fault.diagnosis.text)
+            status.add(**{fault.diagnosis.name: fault.value})
+
+
+def _severity(demand: Reaction) -> int:
+    if demand is Reaction.INFORM:
+        return int(Event.SEVERITY_INFO)
+    return int(Event.SEVERITY_WARNING if demand is Reaction.DERATE else Event.SEVERITY_ERROR)

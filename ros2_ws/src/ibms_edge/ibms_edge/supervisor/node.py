@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Node ``pack_supervisor``: takes requests of users and leads the pack from state to state."""
+
+from typing import Annotated, Any
+
+from ibms_msgs.msg import CellStates, Event, PackState, ProtectionStatus, SwitchRequest, SwitchState
+from ibms_msgs.srv import RequestPackState
+from msgspec import Meta, Struct
+
+from ibms_battery.clock import NS_PER_S, Clock
+from ibms_battery.pack import load_pack
+from ibms_edge.supervisor.machine import PackSupervisor, State
+from ibms_ros_common.diagnostics import ERROR, Status
+from ibms_ros_common.node import BmsNode
+
+_STEP_PERIOD_S = 0.05
+_PUBLISH_PERIOD_NS = NS_PER_S // 10
+_STATUS_FRESHNESS_S = 0.3
+
+
+class PackSupervisorParameters(Struct, frozen=True, kw_only=True):
+    """Parameters of ``pack_supervisor``."""
+
+    pack: Annotated[str, Meta(description="pack description, a file in config/packs")]
+
+
+class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
+    """Publishes the pack's state and what it wants of the switches."""
+
+    def __init__(self, clock: Clock | None = None, **options: Any) -> None:
+        super().__init__("pack_supervisor", PackSupervisorParameters, clock, **options)
+
+    def configure(self, parameters: PackSupervisorParameters) -> None:
+        """Create the state machine and its interfaces."""
+        pack = load_pack(parameters.pack)
+        self.pack_name = pack.name
+        self._machine = PackSupervisor(pack)
+        # A restarted supervisor must not repeat a sequence that was already used.
+        self._machine.wish.sequence = self.clock.boot_ns() // 1_000_000 & 0xFFFFFFFF
+        self._shown: tuple[Any, ...] = ()
+        self._next_publish_ns = 0
+        self.advertise("switch/request", "pack/state", "events")
+        self.listen("protection/status", self._on_status, _STATUS_FRESHNESS_S)
+        self.listen("switch/state", self._on_switch)
+        self.listen("cells/state", self._on_cells)
+        self.serve("request_pack_state", self._on_request)
+        self.every(_STEP_PERIOD_S, self._step)
+        self.diagnose("state", self._report_state)
+
+    def deactivate(self) -> None:
+        """Ask for opening before falling silent."""
+        self._machine.wish.configuration = "open"
+        self._publish()
+
+    def _on_status(self, message: ProtectionStatus) -> None:
+        inputs = self._machine.inputs
+        inputs.status_boot_ns = message.boot_ns
+        inputs.reaction = message.reaction
+        inputs.close_allowed = message.close_allowed
+        inputs.cause, inputs.cause_element = message.first_cause, message.first_cause_element
+
+    def _on_switch(self, message: SwitchState) -> None:
+        inputs = self._machine.inputs
+        inputs.switch_boot_ns = message.boot_ns
+        inputs.configuration = message.configuration
+        inputs.pack_voltage_v, inputs.link_voltage_v = message.pack_voltage_v, message.link_voltage_v
+
+    def _on_cells(self, message: CellStates) -> None:
+        self._machine.inputs.current_boot_ns = message.boot_ns
+        self._machine.inputs.current_a = message.current_a
+
+    def _on_request(
+        self, request: RequestPackState.Request, response: RequestPackState.Response
+    ) -> RequestPackState.Response:
+        if not self.is_active:
+            response.code = RequestPackState.Response.CODE_NOT_ACTIVE
+            response.message = "the pack supervisor is not active"
+            return response
+        code, text = self._machine.request(request.state, self.clock.boot_ns())
+        response.success, response.code, response.message = code == 0, int(code), text
+        self._event(
+            Event.KIND_REQUEST,
+            Event.SEVERITY_INFO if code == 0 else Event.SEVERITY_WARNING,
+            f"{request.requester or 'somebody'} asks for state {request.state}: {text}",
+        )
+        self._step()
+        return response
+
+    def _step(self) -> None:
+        now_ns = self.clock.boot_ns()
+        machine = self._machine
+        machine.step(now_ns)
+        wish = machine.wish
+        shown = (machine.state, machine.text, machine.zero_current_requested, wish)
+        if shown != self._shown or now_ns >= self._next_publish_ns:
+            if self._shown and self._shown[0] is not machine.state:
+                before = self._shown[0]
+                self._event(
+                    Event.KIND_STATE_CHANGED,
+                    Event.SEVERITY_ERROR if machine.state is State.ERROR else Event.SEVERITY_INFO,
+                    f"{before.name.lower()} -> {machine.state.name.lower()}: {machine.text}",
+                )
+            self._shown = shown
+            self._next_publish_ns = now_ns + _PUBLISH_PERIOD_NS
+            self._publish()
+
+    def _publish(self) -> None:
+        machine, now_ns = self._machine, self.clock.boot_ns()
+        self.publish(
+            "switch/request",
+            SwitchRequest(
+                header=self.header(),
+                boot_ns=now_ns,
+                sequence=machine.wish.sequence,
+                configuration=machine.wish.configuration,
+                arm=machine.wish.arm,
+            ),
+        )
+        self.publish(
+            "pack/state",
+            PackState(
+                header=self.header(),
+                boot_ns=now_ns,
+                state=int(machine.state),
+                requested_state=int(machine.requested),
+                time_in_state_s=(now_ns - machine.entered_ns) / NS_PER_S,
+                zero_current_requested=machine.zero_current_requested,
+                cause=machine.cause,
+                cause_element=machine.cause_element,
+                text=machine.text,
+            ),
+        )
+
+    def _event(self, kind: int, severity: int, text: str) -> None:
+        self.publish(
+            "events",
+            Event(
+                header=self.header(),
+                boot_ns=self.clock.boot_ns(),
+                source=self.get_name(),
+                kind=kind,
+                severity=severity,
+                diagnosis=self._machine.cause,
+                element=self._machine.cause_element,
+                value=float("nan"),
+                text=text,
+            ),
+        )
+
+    def _report_state(self, status: Status) -> None:
+        machine = self._machine
+        status.add(state=machine.state.name.lower(), text=machine.text)
+        if machine.state is State.ERROR:
+            status.report(ERROR, machine.text)

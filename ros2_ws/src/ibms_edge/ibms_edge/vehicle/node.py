@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Node ``vehicle_interface``: the pack towards the vehicle on CAN and towards robots as BatteryState."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import can
+import numpy as np
+from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus
+from ibms_msgs.srv import ClearFaults, RequestPackState
+from msgspec import Meta, Struct
+from rclpy.task import Future
+
+from ibms_battery.clock import NS_PER_S, Clock
+from ibms_battery.pack import load_cell, load_pack
+from ibms_edge.vehicle.battery_state import battery_state
+from ibms_end.can.bus import BusConfiguration
+from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
+from ibms_end.can.receiver import CanReceiver
+from ibms_end.mapping import load_map
+from ibms_ros_common.diagnostics import WARN, Status
+from ibms_ros_common.node import BmsNode
+
+_PERIOD_S = 0.1
+_BATTERY_STATE_PERIOD_S = 0.2
+_INPUT_STALE_NS = NS_PER_S
+_LIMITS_STALE_NS = 300_000_000
+_VEHICLE_SILENT_NS = NS_PER_S
+_ANSWER_BUSY = 0xFFFF
+
+
+class VehicleInterfaceParameters(Struct, frozen=True, kw_only=True):
+    """Parameters of ``vehicle_interface``."""
+
+    pack: Annotated[str, Meta(description="pack description, a file in config/packs")]
+    bus: BusConfiguration = BusConfiguration()
+    serial_number: Annotated[str, Meta(description="serial number of the pack")] = ""
+
+
+class VehicleInterface(BmsNode[VehicleInterfaceParameters]):
+    """Sends status and limits, takes requests; limits that are old go out as zero."""
+
+    def __init__(self, clock: Clock | None = None, **options: Any) -> None:
+        super().__init__("vehicle_interface", VehicleInterfaceParameters, clock, **options)
+        self._receiver: CanReceiver | None = None
+
+    def configure(self, parameters: VehicleInterfaceParameters) -> None:
+        """Open the bus, create codecs, clients and interfaces."""
+        pack = load_pack(parameters.pack)
+        self.pack_name = pack.name
+        self._pack = pack
+        self._serial_number = parameters.serial_number
+        config = Path(parameters.pack).parent.parent
+        self._cell = load_cell(config / "cells" / f"{pack.cell}.yaml")
+        database = load_map(config / "can" / "maps" / pack.can_map, pack).database
+        request = find_message(database, "VehicleRequest")
+        self._decoder = FrameDecoder(request, protected=True)
+        self._encoders = {
+            name: FrameEncoder(find_message(database, name))
+            for name in ("VehicleStatus", "VehicleLimits", "VehicleBattery", "VehicleAnswer")
+        }
+        self._cells: CellStates | None = None
+        self._state: PackState | None = None
+        self._limits: PackLimits | None = None
+        self._status: ProtectionStatus | None = None
+        self._sequence: int | None = None
+        self._request_ns = 0
+        self._vehicle_holds = False
+        self._requests: list[dict[str, float]] = []
+        self._shown: tuple[int, ...] = ()
+        self._state_client = self.create_client(RequestPackState, "request_pack_state")
+        self._clear_client = self.create_client(ClearFaults, "clear_faults")
+        self._receiver = CanReceiver(
+            parameters.bus, [request.frame_id], self.clock, self._on_frame, idle_period_s=0.5
+        )
+        self._receiver.open()
+        self.advertise("battery_state")
+        self.listen("cells/state", self._on_cells)
+        self.listen("pack/state", self._on_state)
+        self.listen("pack/limits", self._on_limits)
+        self.listen("protection/status", self._on_status)
+        self.every(_PERIOD_S, self._send)
+        self.every(_BATTERY_STATE_PERIOD_S, self._publish_battery_state)
+        self.diagnose("vehicle", self._report)
+
+    def activate(self) -> None:
+        """Begin to listen to the vehicle."""
+        assert self._receiver is not None  # noqa: S101 - configured before
+        self._receiver.start("vehicle_can")
+
+    def deactivate(self) -> None:
+        """Stop sending; the vehicle takes silence as zero limits."""
+        if self._receiver is not None:
+            self._receiver.stop()
+
+    def cleanup(self) -> None:
+        """Close the bus and the clients."""
+        if self._receiver is not None:
+            self._receiver.stop()
+            self._receiver = None
+            self.destroy_client(self._state_client)
+            self.destroy_client(self._clear_client)
+
+    def _on_cells(self, message: CellStates) -> None:
+        self._cells = message
+
+    def _on_limits(self, message: PackLimits) -> None:
+        self._limits = message
+
+    def _on_state(self, message: PackState) -> None:
+        self._state = message
+        self._send_status_on_change()
+
+    def _on_status(self, message: ProtectionStatus) -> None:
+        self._status = message
+        self._send_status_on_change()
+
+    # Requests of the vehicle: received in the bus thread, carried out in the executor.
+
+    def _on_frame(self, message: can.Message, boot_ns: int) -> None:
+        values = self._decoder.decode(message.data)
+        if values is None:
+            return
+        self._request_ns = boot_ns
+        sequence = int(values["Sequence"])
+        first, known = self._sequence is None, self._sequence
+        self._sequence = sequence
+        # What a vehicle repeats since before our start is not a new request.
+        if not first and sequence != known:
+            self._requests.append(values)
+
+    def _carry_out_requests(self) -> None:
+        while self._requests:
+            values = self._requests.pop(0)
+            sequence = int(values["Sequence"])
+            if values["ClearFaults"]:
+                if self._clear_client.service_is_ready():
+                    self._clear_client.call_async(ClearFaults.Request())
+            state = int(values["RequestedState"])
+            if not self._state_client.service_is_ready():
+                self._answer(sequence, int(RequestPackState.Response.CODE_NOT_ACTIVE))
+                continue
+            self._vehicle_holds = state in (PackState.STATE_DRIVE, PackState.STATE_CHARGE)
+            future = self._state_client.call_async(
+                RequestPackState.Request(state=state, requester="vehicle (CAN)")
+            )
+            future.add_done_callback(lambda done, s=sequence: self._answered(s, done))
+        if self._vehicle_holds and self.clock.boot_ns() - self._request_ns > _VEHICLE_SILENT_NS:
+            self._vehicle_holds = False
+            self._state_client.call_async(
+                RequestPackState.Request(
+                    state=PackState.STATE_STANDBY, requester="silence of the vehicle (CAN)"
+                )
+            )
+
+    def _answered(self, sequence: int, future: Future) -> None:
+        result = future.result()
+        self._answer(sequence, _ANSWER_BUSY if result is None else int(result.code))
+
+    def _answer(self, sequence: int, code: int) -> None:
+        self._transmit("VehicleAnswer", {"Sequence": sequence, "Code": code})
+
+    # Cyclic frames.
+
+    def _send(self) -> None:
+        self._carry_out_requests()
+        self._send_status()
+        self._send_limits()
+        self._send_battery()
+
+    def _send_status_on_change(self) -> None:
+        if self._shown != self._status_values():
+            self._send_status()
+
+    def _status_values(self) -> tuple[int, ...]:
+        status = self._status
+        state = self._state.state if self._state is not None else PackState.STATE_OFF
+        if status is None:
+            return (state, 0, 0, -1)
+        cause, element = status.first_cause, status.first_cause_element
+        if cause == 0 and status.active_diagnosis:
+            cause, element = status.active_diagnosis[0], status.active_element[0]
+        if cause == 0 and self._state is not None:
+            cause, element = self._state.cause, self._state.cause_element
+        return (state, status.reaction, cause, element)
+
+    def _send_status(self) -> None:
+        values = self._status_values()
+        self._shown = values
+        self._transmit(
+            "VehicleStatus",
+            dict(zip(("PackState", "Reaction", "Cause", "CauseElement"), values, strict=True)),
+        )
+
+    def _send_limits(self) -> None:
+        limits = self._limits
+        if limits is None or self.clock.boot_ns() - limits.boot_ns > _LIMITS_STALE_NS:
+            limits = PackLimits(limited_by=PackLimits.LIMIT_INPUT_STALE)
+        self._transmit(
+            "VehicleLimits",
+            {
+                "LimitedBy": limits.limited_by,
+                "ChargeCurrent": min(limits.charge_current_a, 6553.0),
+                "DischargeCurrent": min(limits.discharge_current_a, 6553.0),
+                "ChargePower": min(limits.charge_power_w, 655_000.0),
+                "DischargePower": min(limits.discharge_power_w, 655_000.0),
+                "ChargeVoltage": limits.charge_voltage_v,
+                "DischargeVoltage": limits.discharge_voltage_v,
+            },
+        )
+
+    def _send_battery(self) -> None:
+        cells, state = self._cells, self._state
+        now_ns = self.clock.boot_ns()
+        # A silent supervisor counts as its wish for zero current.
+        supervised = state is not None and now_ns - state.boot_ns <= _INPUT_STALE_NS
+        zero_current = not supervised or (state is not None and state.zero_current_requested)
+        values: dict[str, float] = {"ZeroCurrentRequest": int(zero_current), "Valid": 0}
+        if cells is not None and now_ns - cells.boot_ns <= _INPUT_STALE_NS:
+            voltage_v = np.frombuffer(cells.voltage_v, np.float32)
+            temperature_c = np.frombuffer(cells.temperature_c, np.float32)
+            soc = np.frombuffer(cells.soc, np.float32)
+            everything = (*voltage_v, *temperature_c, *soc, cells.current_a)
+            if not np.isnan(everything).any():
+                values |= {
+                    "Valid": 1,
+                    "StateOfCharge": float(soc.min()) * 100.0,
+                    "PackVoltage": float(voltage_v.sum()),
+                    "Current": float(np.clip(cells.current_a, -3000, 3000)),
+                    "MinimumTemperature": float(temperature_c.min()),
+                    "MaximumTemperature": float(temperature_c.max()),
+                    "MinimumCellVoltage": float(voltage_v.min()),
+                    "MaximumCellVoltage": float(voltage_v.max()),
+                }
+        self._transmit("VehicleBattery", values)
+
+    def _transmit(self, message: str, values: dict[str, float]) -> None:
+        if self._receiver is not None:
+            self._receiver.send(self._encoders[message].encode(values))
+
+    def _publish_battery_state(self) -> None:
+        cells = self._cells
+        if cells is not None and self.clock.boot_ns() - cells.boot_ns > _INPUT_STALE_NS:
+            cells = None
+        message = battery_state(self._pack, self._cell, cells, self._state, self._serial_number)
+        message.header = self.header(cells.boot_ns if cells is not None else None)
+        self.publish("battery_state", message)
+
+    def _report(self, status: Status) -> None:
+        status.add_counts(self._decoder.rejected)
+        if self._receiver is not None:
+            health = self._receiver.health
+            status.add(connected=health.connected)
+            status.add_counts(health.counts)
+            if not health.connected:
+                status.report(WARN, health.problem)

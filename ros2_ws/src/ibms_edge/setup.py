@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Installation of ibms_edge as an ament_python package."""
+
+from setuptools import find_packages, setup
+
+PACKAGE = "ibms_edge"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    packages=find_packages(exclude=["test", "test.*"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=True,
+    maintainer="IBMS maintainers",
+    maintainer_email="maintainers@ibms.example",
+    description="Protection, pack supervisor, switch control, balancing, state estimation, limits, thermal control and events of IBMS.",
+    license="Apache-2.0",
+    entry_points={
+        "console_scripts": [
+            "protection = ibms_edge.main:protection",
+            "switch_control = ibms_edge.main:switch_control",
+            "pack_supervisor = ibms_edge.main:pack_supervisor",
+            "state_estimator = ibms_edge.main:state_estimator",
+            "pack_services = ibms_edge.main:pack_services",
+        ],
+    },
+)

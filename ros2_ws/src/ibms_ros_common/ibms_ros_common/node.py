@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Base of all IBMS nodes: lifecycle, typed parameters, manifest interfaces, input supervision, diagnostics.
+
+A node derives from ``BmsNode`` and overrides ``configure``, ``activate``, ``deactivate`` and ``cleanup``. It
+talks to the outside only through ``publish``, ``listen``, ``every``, ``loop`` and ``serve``, so that replay
+can run it in one process on a virtual clock.
+"""
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock as RclClock
+from rclpy.clock import ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_msgs.msg import Header
+
+from ibms_battery.clock import NS_PER_S, Clock, SystemClock
+from ibms_ros_common import parameters
+from ibms_ros_common.diagnostics import ERROR, Reporter, Status, to_message
+from ibms_ros_common.loop import InputLoop
+from ibms_ros_common.manifest import interface_class, manifest
+
+P = TypeVar("P", bound=msgspec.Struct)
+Handler = Callable[[Any], None]
+
+_DIAGNOSTICS_PERIOD_S = 1.0
+_PUBLISHER_CHECK_PERIOD_S = 0.25
+
+
+@dataclass
+class Input:
+    """A subscribed topic and what was counted on it."""
+
+    topic: str
+    handler: Handler
+    freshness_ns: int | None
+    received: int = 0
+    stale: int = 0
+    oldest_ns: int = 0
+    publishers: int = 1
+
+
+class BmsNode(LifecycleNode, Generic[P]):
+    """Lifecycle node with the plumbing that all IBMS nodes share.
+
+    Args:
+        name: node name, as in the manifest.
+        kind: structure of its parameters.
+        clock: injected time; the system's clock live, a virtual one in replay.
+        sink: replay only: takes each published ``(topic, message)`` instead of DDS.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: type[P],
+        clock: Clock | None = None,
+        sink: Callable[[str, Any], None] | None = None,
+        **node_options: Any,
+    ) -> None:
+        super().__init__(name, **node_options)
+        self.clock: Clock = clock or SystemClock()
+        self.inputs: dict[str, Input] = {}
+        self.periodic: list[tuple[float, Callable[[], None]]] = []
+        self.loops: list[InputLoop] = []
+        self.pack_name = ""
+        self.is_active = False
+        self._kind = kind
+        self._sink = sink
+        self._outputs: dict[str, Any] = {}
+        self._handles: list[tuple[Callable[[Any], Any], Any]] = []
+        self._reporters: list[tuple[str, Reporter]] = []
+        self._steady = RclClock(clock_type=ClockType.STEADY_TIME)
+        parameters.declare(self, kind)
+        self.add_on_set_parameters_callback(self._refuse_change_while_active)
+
+    # What a node overrides ---------------------------------------------------------------------------
+
+    def configure(self, parameters: P) -> None:
+        """Read configuration, open what has to be opened, create interfaces. Raise to refuse."""
+
+    def activate(self) -> None:
+        """Begin to act."""
+
+    def deactivate(self) -> None:
+        """Stop acting; leave everything in its safe state."""
+
+    def cleanup(self) -> None:
+        """Close what ``configure`` opened."""
+
+    # What a node uses --------------------------------------------------------------------------------
+
+    def advertise(self, *topics: str) -> None:
+        """Create publishers for topics of the manifest."""
+        for topic in topics:
+            entry = manifest().topics[topic]
+            if self.get_name() not in entry.publishers:
+                raise RuntimeError(f"the manifest does not let {self.get_name()!r} publish {topic!r}")
+            if self._sink is not None:
+                continue
+            publisher = self.create_lifecycle_publisher(
+                interface_class(entry.type), topic, manifest().qos_of(topic)
+            )
+            self._outputs[topic] = publisher
+            self._handles.append((self.destroy_lifecycle_publisher, publisher))
+
+    def publish(self, topic: str, message: Any) -> None:
+        """Publish on an advertised topic; silently dropped while inactive."""
+        if self._sink is not None:
+            self._sink(topic, message)
+        elif self.is_active:
+            self._outputs[topic].publish(message)
+
+    def listen(self, topic: str, handler: Handler, freshness_s: float | None = None) -> Input:
+        """Subscribe to a topic of the manifest.
+
+        Messages whose ``boot_ns`` is older than ``freshness_s`` (or lies in the future) are counted and
+        dropped. The handler runs only while the node is active.
+        """
+        entry = manifest().topics[topic]
+        freshness_ns = None if freshness_s is None else round(freshness_s * NS_PER_S)
+        source = Input(topic, handler, freshness_ns)
+        self.inputs[topic] = source
+        if self._sink is None:
+            subscription = self.create_subscription(
+                interface_class(entry.type),
+                topic,
+                lambda message: self.receive(source, message),
+                manifest().qos_of(topic),
+            )
+            self._handles.append((self.destroy_subscription, subscription))
+        return source
+
+    def receive(self, source: Input, message: Any) -> None:
+        """Check one message and hand it to its handler; the entry of live input and of replay."""
+        if not self.is_active:
+            return
+        source.received += 1
+        if source.freshness_ns is not None:
+            age_ns = self.clock.boot_ns() - message.boot_ns
+            if not -NS_PER_S // 1000 <= age_ns <= source.freshness_ns:
+                source.stale += 1
+                return
+            source.oldest_ns = max(source.oldest_ns, age_ns)
+        source.handler(message)
+
+    def every(self, period_s: float, function: Callable[[], None]) -> None:
+        """Call ``function`` every ``period_s`` seconds while the node is active."""
+        self.periodic.append((period_s, function))
+        if self._sink is None:
+            timer = self.create_timer(
+                period_s, lambda: function() if self.is_active else None, clock=self._steady
+            )
+            self._handles.append((self.destroy_timer, timer))
+
+    def loop(self, step: Callable[[int], None], period_s: float) -> InputLoop:
+        """A loop in its own thread, started and stopped with the node."""
+        loop = InputLoop(f"{self.get_name()}_loop", step, period_s, self.clock)
+        self.loops.append(loop)
+        return loop
+
+    def serve(self, service: str, handler: Callable[[Any, Any], Any]) -> None:
+        """Offer a service of the manifest."""
+        if self._sink is None:
+            entry = manifest().services[service]
+            server = self.create_service(interface_class(entry.type), service, handler)
+            self._handles.append((self.destroy_service, server))
+
+    def diagnose(self, subject: str, reporter: Reporter) -> None:
+        """Add a subject to the node's diagnostics."""
+        self._reporters.append((subject, reporter))
+
+    def header(self, boot_ns: int | None = None) -> Header:
+        """Header with the pack's name and the wall time of ``boot_ns`` (now unless given)."""
+        wall_ns = self.clock.wall_ns()
+        if boot_ns is not None:
+            wall_ns += boot_ns - self.clock.boot_ns()
+        seconds, nanoseconds = divmod(wall_ns, NS_PER_S)
+        return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=self.pack_name)
+
+    def foreign_publishers(self) -> list[str]:
+        """Topics of the chain that have more than one publisher."""
+        return [source.topic for source in self.inputs.values() if source.publishers > 1]
+
+    # Lifecycle ---------------------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Configure; a wrong configuration is a failure with a clear sentence, not a crash."""
+        try:
+            if isinstance(self.clock, SystemClock) and self.get_parameter("use_sim_time").value:
+                raise ValueError("use_sim_time is set, but this node lives on the machine's clock")
+            self.configure(parameters.read(self, self._kind))
+            if self._sink is None:
+                self._outputs["/diagnostics"] = self.create_publisher(
+                    DiagnosticArray, "/diagnostics", manifest().qos_of("/diagnostics")
+                )
+                self._handles.append((self.destroy_publisher, self._outputs["/diagnostics"]))
+                for period_s, function in (
+                    (_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics),
+                    (_PUBLISHER_CHECK_PERIOD_S, self._count_publishers),
+                ):
+                    timer = self.create_timer(period_s, function, clock=self._steady)
+                    self._handles.append((self.destroy_timer, timer))
+        except Exception as error:  # every reason to refuse must reach the log and the state machine
+            self._log_refusal("configured", error)
+            self._release()
+            return TransitionCallbackReturn.FAILURE
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Activate publishers, then the node, then its loops."""
+        result = super().on_activate(state)
+        try:
+            self.is_active = True
+            self.activate()
+            for loop in self.loops:
+                loop.start()
+        except Exception as error:
+            self.is_active = False
+            self._log_refusal("activated", error)
+            return TransitionCallbackReturn.FAILURE
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop the loops, let the node reach its safe state, then silence its publishers."""
+        self._stop_acting()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Close everything."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Reach the safe state and close everything."""
+        self.stop()
+        return super().on_shutdown(state)
+
+    def stop(self) -> None:
+        """Reach the safe state and close everything, from any state; used at the end of the process."""
+        self._stop_acting()
+        self._release()
+
+    def _stop_acting(self) -> None:
+        if self.is_active:
+            for loop in self.loops:
+                loop.stop()
+            self.deactivate()
+            self.is_active = False
+
+    def _release(self) -> None:
+        self.cleanup()
+        for destroy, handle in reversed(self._handles):
+            destroy(handle)
+        self._handles.clear()
+        self._outputs.clear()
+        self.inputs.clear()
+        self.periodic.clear()
+        self.loops.clear()
+        self._reporters.clear()
+
+    def _log_refusal(self, what: str, error: Exception) -> None:
+        known = isinstance(error, (ValueError, OSError, RuntimeError))
+        detail = str(error) if known else traceback.format_exc()
+        self.get_logger().error(f"cannot be {what}: {detail}")
+
+    def _refuse_change_while_active(self, changed: list[Any]) -> SetParametersResult:
+        if self.is_active:
+            return SetParametersResult(
+                successful=False,
+                reason=f"{self.get_name()} is active; deactivate and clean it up, set, configure again",
+            )
+        return SetParametersResult(successful=True)
+
+    # Supervision -------------------------------------------------------------------------------------
+
+    def _count_publishers(self) -> None:
+        for source in self.inputs.values():
+            if manifest().topics[source.topic].single_publisher:
+                source.publishers = self.count_publishers(source.topic)
+
+    def _report_node(self, status: Status) -> None:
+        status.add(active=self.is_active)
+        for source in self.inputs.values():
+            status.add(
+                **{
+                    f"{source.topic} received": source.received,
+                    f"{source.topic} stale": source.stale,
+                    f"{source.topic} oldest [ms]": source.oldest_ns / 1e6,
+                }
+            )
+            source.oldest_ns = 0
+        for loop in self.loops:
+            timing = loop.timing
+            status.add(
+                **{
+                    "loop iterations": timing.iterations,
+                    "loop longest execution [ms]": timing.longest_execution_ns / 1e6,
+                    "loop longest gap [ms]": timing.longest_gap_ns / 1e6,
+                }
+            )
+            timing.reset()
+            if loop.failure is not None:
+                status.report(ERROR, f"loop ended by {loop.failure!r}")
+
+    def _publish_diagnostics(self) -> None:
+        reporters = [("node", self._report_node), *self._reporters]
+        message = DiagnosticArray(
+            header=self.header(),
+            status=[
+                to_message(self.get_name(), subject, self.pack_name, reporter)
+                for subject, reporter in reporters
+            ],
+        )
+        self._outputs["/diagnostics"].publish(message)
