@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Power circuit outside the cells: contact paths, precharge resistor, link capacitance."""
+
+import math
+
+from ibms_battery.configuration import ConfigurationError
+from ibms_battery.pack import Pack
+from ibms_sim.configuration import Link
+
+
+class Circuit:
+    """Voltage of the load's link and current of the pack.
+
+    Which contacts form a path is read from the switch configurations: all switches of ``closed``
+    conducting form the main path, all of ``precharge`` the path through the precharge resistor.
+
+    Raises:
+        ConfigurationError: if the pack has no configuration ``closed``.
+    """
+
+    def __init__(self, pack: Pack, link: Link, file: str) -> None:
+        switching = pack.switching
+        if "closed" not in switching.configurations:
+            raise ConfigurationError(
+                file,
+                None,
+                "switching.configurations",
+                "has no 'closed', which the simulated pack needs to know its main path",
+            )
+        self.link_v = 0.0
+        self.current_a = 0.0
+        self._closed = switching.mask("closed")
+        self._precharge = (
+            switching.mask("precharge") if "precharge" in switching.configurations else None
+        )
+        self._precharge_ohm = pack.precharge.resistor_ohm
+        self._capacitance_f = pack.precharge.link_capacitance_f
+        self._link = link
+
+    def main_closed(self, conducting: int) -> bool:
+        """Whether the main path conducts with these contacts."""
+        return conducting & self._closed == self._closed
+
+    def step(
+        self,
+        conducting: int,
+        pack_v: float,
+        source_ohm: float,
+        load_a: float,
+        step_s: float,
+        short_ohm: float | None,
+        precharge_broken: bool,
+    ) -> None:
+        """Advance link voltage and pack current (mean over the step, charge positive).
+
+        The pack is a source with ``source_ohm`` and the open-circuit voltage that follows from its
+        voltage at the last current. The load's current goes to or comes from the capacitor's node,
+        whose equation ``C dv/dt = (E - v) / R + load - v / leak`` is solved exactly.
+        """
+        resistance: float | None = None
+        if self.main_closed(conducting):
+            resistance = self._link.path_ohm
+        elif (
+            self._precharge is not None
+            and conducting & self._precharge == self._precharge
+            and not precharge_broken
+        ):
+            resistance = self._precharge_ohm
+        leak_s = 1 / self._link.discharge_ohm + (1 / short_ohm if short_ohm else 0.0)
+        source_v = pack_v - self.current_a * source_ohm
+        path_s = 0.0 if resistance is None else 1 / (resistance + source_ohm)
+        total_s = path_s + leak_s
+        final_v = (source_v * path_s + load_a) / total_s
+        time_s = self._capacitance_f / total_s
+        fade = -math.expm1(-step_s / time_s)
+        mean_v = final_v + (self.link_v - final_v) * fade * time_s / step_s
+        # A rectifying bridge keeps the link from going negative.
+        self.link_v = max(self.link_v + (final_v - self.link_v) * fade, 0.0)
+        self.current_a = (mean_v - source_v) * path_s

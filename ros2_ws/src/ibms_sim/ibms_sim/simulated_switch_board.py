@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Process of the simulated switch board: the logic of ``board.logic`` on the CAN bus."""
+
+import argparse
+import os
+from collections.abc import Sequence
+
+import can
+from cantools.database.can import Database
+
+from ibms_battery.clock import NS_PER_S, Clock, SystemClock
+from ibms_battery.pack import Pack, load_pack
+from ibms_end.can.bus import BusConfiguration, claim_role, open_bus
+from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
+from ibms_sim import process
+from ibms_sim.board.logic import MAXIMUM_DEAD_MAN_TIME_S, SwitchBoard
+from ibms_sim.faults import FaultSet
+from ibms_sim.injecting import InjectionPort
+
+_FEEDBACK_NS = 20_000_000
+_FRESH_NS = 50_000_000  # older frames waited in the socket while this process did not run
+_LINK_STALE_NS = 100_000_000
+# All bits set means "not available": outside the signal's range, so nobody takes it for a voltage.
+_VOLTAGE_NOT_AVAILABLE = 0xFFFFFF * 0.001
+
+
+class BoardProcess:
+    """Feeds frames into the logic and sends its state."""
+
+    def __init__(
+        self,
+        pack: Pack,
+        database: Database,
+        bus: BusConfiguration,
+        dead_man_time_s: float,
+        clock: Clock,
+    ) -> None:
+        # A random first challenge: the one of an earlier run does not arm this one.
+        self.board = SwitchBoard(pack.switching.switches, os.urandom(1)[0], dead_man_time_s)
+        self.stale_frames = 0
+        self._clock = clock
+        self._faults = FaultSet(pack, "switch_board")
+        self._faults_version = 0
+        self._injection = InjectionPort(database, self._faults)
+        self._permit = FrameDecoder(find_message(database, "SwitchPermit"), protected=True)
+        self._command = FrameDecoder(find_message(database, "SwitchCommand"), protected=True)
+        self._link = FrameDecoder(find_message(database, "SimulationLink"), protected=False)
+        self._feedback = FrameEncoder(find_message(database, "SwitchFeedback"))
+        self._contacts = FrameEncoder(find_message(database, "SimulationContacts"))
+        identifiers = [self._permit, self._command]
+        self._bus = open_bus(
+            bus, [d.message.frame_id for d in identifiers] + [self._injection.identifier]
+        )
+        # A socket of its own for the plant's voltages, read only when they are needed: they come
+        # often and must not wake this process.
+        self._link_bus = open_bus(bus, [self._link.message.frame_id])
+        self._voltages = (_VOLTAGE_NOT_AVAILABLE, _VOLTAGE_NOT_AVAILABLE)
+        self._voltages_ns = -_LINK_STALE_NS
+        self._sent: tuple[object, ...] = ()
+        self._next_feedback_ns = 0
+
+    def step(self) -> None:
+        """Wait for a frame or the next event, then act; returns after at most 20 ms."""
+        self._act(self._clock.boot_ns())
+        now = self._clock.boot_ns()
+        due = [self._next_feedback_ns, self.board.next_event_ns(), self._faults.next_end_ns()]
+        wait_ns = min(time for time in due if time is not None) - now
+        message = self._bus.recv(max(wait_ns, 0) / NS_PER_S)
+        while message is not None:
+            self._receive(message)
+            message = self._bus.recv(0)
+
+    def close(self) -> None:
+        """Close the bus."""
+        self._bus.shutdown()
+        self._link_bus.shutdown()
+
+    def _act(self, now: int) -> None:
+        self._faults.expire(now)
+        self._apply_faults(now)
+        self.board.advance(now)
+        state = self._state(now)
+        if state == self._sent and now < self._next_feedback_ns:
+            return
+        self._sent = state
+        self._next_feedback_ns = now + _FEEDBACK_NS
+        self._send(now)
+
+    def _receive(self, message: can.Message) -> None:
+        # The dead-man runs before any frame is looked at: a backlog cannot talk it out of opening.
+        now = self._clock.boot_ns()
+        self.board.advance(now)
+        if message.is_error_frame or message.is_remote_frame:
+            return
+        if self._clock.wall_ns() - round(message.timestamp * NS_PER_S) > _FRESH_NS:
+            self.stale_frames += 1
+            return
+        identifier = message.arbitration_id
+        if identifier == self._permit.message.frame_id:
+            values = self._permit.decode(message.data)
+            if values is not None:
+                self.board.permit(int(values["ScanCounter"]), bool(values["CloseAllowed"]), now)
+        elif identifier == self._command.message.frame_id:
+            values = self._command.decode(message.data)
+            if values is not None:
+                self.board.command(
+                    int(values["Closed"]), bool(values["Arm"]), int(values["ArmChallenge"]), now
+                )
+        else:
+            answer = self._injection.receive(message.data, now)
+            if answer is not None:
+                self._bus.send(answer)
+        self._act(now)
+
+    def _apply_faults(self, now: int) -> None:
+        if self._faults.version == self._faults_version:
+            return
+        self._faults_version = self._faults.version
+        for index, contactor in enumerate(self.board.contactors):
+            hidden = self._faults.has("weld_hidden", index)
+            contactor.set_faults(
+                welded=hidden or self._faults.has("weld", index),
+                hides_weld=hidden,
+                blocked=self._faults.has("does_not_close", index),
+                now_ns=now,
+            )
+        self.board.set_interlock(not self._faults.has("interlock_open"), now)
+        self.board.set_emergency_stop(self._faults.has("emergency_stop"), now)
+
+    def _state(self, now: int) -> tuple[object, ...]:
+        board = self.board
+        return (
+            board.auxiliary,
+            board.conducting,
+            board.armed,
+            board.latched,
+            board.cause,
+            board.challenge,
+            board.interlock_closed,
+            board.emergency_stop,
+            board.permit_fresh(now),
+        )
+
+    def _send(self, now: int) -> None:
+        self._read_voltages(now)
+        board = self.board
+        self._bus.send(self._contacts.encode({"Closed": board.conducting}))
+        if self._faults.has("switch_board_silent"):
+            return
+        pack_v, link_v = self._voltages
+        self._bus.send(
+            self._feedback.encode(
+                {
+                    "Closed": board.auxiliary,
+                    "ArmChallenge": board.challenge,
+                    "Armed": board.armed,
+                    "DeadManLatched": board.latched,
+                    "InterlockClosed": board.interlock_closed,
+                    "EmergencyStop": board.emergency_stop,
+                    "PermitFresh": board.permit_fresh(now),
+                    "OpenCause": int(board.cause),
+                    "PackVoltage": pack_v,
+                    "LinkVoltage": link_v,
+                    "LastPermitScan": board.last_permit_scan,
+                    "DeadManTime": board.dead_man_time_s * 1e3,
+                }
+            )
+        )
+
+    def _read_voltages(self, now: int) -> None:
+        message = self._link_bus.recv(0)
+        while message is not None:
+            values = None if message.is_error_frame else self._link.decode(message.data)
+            if values is not None:
+                self._voltages = (values["PackVoltage"], values["LinkVoltage"])
+                self._voltages_ns = now
+            message = self._link_bus.recv(0)
+        if now - self._voltages_ns > _LINK_STALE_NS:
+            self._voltages = (_VOLTAGE_NOT_AVAILABLE, _VOLTAGE_NOT_AVAILABLE)
+
+
+def _body(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="simulated_switch_board", description=__doc__)
+    process.add_common_arguments(parser)
+    parser.add_argument(
+        "--dead-man-time",
+        type=float,
+        default=0.12,
+        metavar="SECONDS",
+        help="time without advancing permits after which the board opens, at most "
+        f"{MAXIMUM_DEAD_MAN_TIME_S}",
+    )
+    options = parser.parse_args(arguments)
+    if not 0 < options.dead_man_time <= MAXIMUM_DEAD_MAN_TIME_S:
+        parser.error(f"--dead-man-time must be above 0 and at most {MAXIMUM_DEAD_MAN_TIME_S} s")
+    pack = load_pack(options.pack)
+    bus = process.bus_configuration(options)
+    stop = process.Stop()
+    with claim_role(bus, "switch_board"):
+        device = BoardProcess(
+            pack,
+            process.simulation_database(options.pack),
+            bus,
+            options.dead_man_time,
+            SystemClock(),
+        )
+        while not stop.requested:
+            device.step()
+        device.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    return process.run("simulated_switch_board", _body, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
