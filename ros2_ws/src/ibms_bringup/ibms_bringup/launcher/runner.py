@@ -32,6 +32,7 @@ _LINE_LIMIT = 65_536  # bytes; longer lines are passed on in pieces
 _READ_SIZE = 65_536
 _PIPE_SIZE = 1_048_576  # the most that a pipe holds without privileges
 _POLL_S = 0.05  # for left-over processes, whose end nobody announces
+_SAME_INTERRUPT_S = 0.1  # one Ctrl-C may arrive twice: from the terminal and from a parent
 _GIVE_UP_S = 5.0  # after SIGKILL; longer lives only what hangs in the kernel
 _STEPS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
@@ -98,6 +99,7 @@ class Runner:
         self._empty_polls = 0  # in which no left-over process was found, one after the other
         self._starts = 0
         self._step = -1  # index of the last signal sent
+        self._signalled_s = 0.0
         self._next_step_s: float | None = None  # when to send the next one; None: not stopping
         self._started = threading.Event()
         self._ended = threading.Event()
@@ -197,7 +199,11 @@ class Runner:
             if self._next_step_s is None:
                 self._begin_stop()
                 self._send_next_signal()
-            elif command is _Command.INTERRUPT and self._step + 1 < len(_STEPS):
+            elif (
+                command is _Command.INTERRUPT
+                and self._step + 1 < len(_STEPS)
+                and time.monotonic() - self._signalled_s >= _SAME_INTERRUPT_S
+            ):
                 self._send_next_signal()
 
     def _handle_timers(self) -> None:
@@ -225,7 +231,8 @@ class Runner:
             return
         self._step += 1
         number = _STEPS[self._step]
-        self._next_step_s = time.monotonic() + self._patience_s[self._step]
+        self._signalled_s = time.monotonic()
+        self._next_step_s = self._signalled_s + self._patience_s[self._step]
         for managed in sorted(running, key=lambda m: m.order, reverse=True):
             label = managed.spec.label
             if number == signal.SIGKILL:

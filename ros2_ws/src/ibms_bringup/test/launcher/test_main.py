@@ -77,6 +77,7 @@ def test_second_ctrl_c_does_not_wait(start: Start) -> None:
     begin_s = time.monotonic()
     launcher.send_signal(signal.SIGINT)
     read_until(launcher, "sending signal 'SIGINT'")
+    time.sleep(0.2)  # sooner it would count as the same
     launcher.send_signal(signal.SIGINT)
     launcher.communicate(timeout=10)
     assert time.monotonic() - begin_s < 4.0  # waiting would take 5 s

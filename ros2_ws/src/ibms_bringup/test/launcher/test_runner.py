@@ -73,14 +73,16 @@ def test_stubborn_process_gets_sigterm_then_sigkill(
 
 
 def test_further_interrupts_do_not_wait(
-    launch_of: MakeLaunch, wait_for: WaitFor, python: Callable[..., str]
+    launch_of: MakeLaunch, lines: list[str], wait_for: WaitFor, python: Callable[..., str]
 ) -> None:
     launch = launch_of(python("stubborn.py fully"), sigterm_timeout_s=60, sigkill_timeout_s=60)
     with launch:
         wait_for("] ready")
         launch.interrupt()
         wait_for("sending signal 'SIGINT'")
+        launch.interrupt()  # too soon: still the same Ctrl-C
         assert not launch.wait(0.2)
+        assert not any("SIGTERM" in line for line in lines)
         launch.interrupt()
         wait_for("sending signal 'SIGTERM'")
         assert not launch.wait(0.2)
