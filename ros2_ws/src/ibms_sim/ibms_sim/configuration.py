@@ -20,9 +20,13 @@ class Spread(Struct, frozen=True, forbid_unknown_fields=True):
     capacity: Annotated[float, Meta(ge=0, le=0.2)] = 0.01
     resistance: Annotated[float, Meta(ge=0, le=0.5)] = 0.03
     state_of_charge: Annotated[float, Meta(ge=0, le=0.1, description="absolute")] = 0.01
-    self_discharge_a: Annotated[NotNegative, Meta(description="mean leakage of a cell [A]")] = (
-        0.0002
-    )
+    self_discharge_a: Annotated[NotNegative, Meta(description="mean leakage per cell")] = 0.0002
+    recorded_voltage_v: Annotated[
+        NotNegative, Meta(le=0.1, description="offset of a group from measured cell data [V]")
+    ] = 0.003
+    recorded_temperature_k: Annotated[
+        NotNegative, Meta(le=10, description="offset of a group from measured cell data [K]")
+    ] = 0.3
 
 
 class Start(Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,7 +129,10 @@ class Pybamm(Struct, frozen=True, forbid_unknown_fields=True, tag="pybamm", tag_
     """PyBaMM's SPMe for each cell group, for small packs."""
 
     parameter_set: str = "OKane2022"
-    step_s: Annotated[float, Meta(ge=0.05, le=2, description="interpolated in between [s]")] = 0.5
+    step_s: Annotated[
+        float, Meta(ge=0.05, le=2, description="time in which each group is solved once [s]")
+    ] = 0.2
+    heat_capacity_j_k: Annotated[PositiveFloat, Meta(description="of a cell [J/K]")] = 61.0
 
 
 class Link(Struct, frozen=True, forbid_unknown_fields=True):

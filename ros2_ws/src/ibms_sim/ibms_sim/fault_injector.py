@@ -30,12 +30,8 @@ class FaultInjector(Node):
         values = parameters.read(self, FaultInjectorParameters)
         can_folder = Path(values.pack).resolve().parent.parent / "can"
         self._client = InjectionClient(values.bus, can_folder)
+        self.context.on_shutdown(self._client.close)
         self.create_service(InjectFault, "inject_fault", self._inject)
-
-    def destroy_node(self) -> None:
-        """Close the bus as well."""
-        self._client.close()
-        super().destroy_node()
 
     def _inject(
         self, request: InjectFault.Request, response: InjectFault.Response

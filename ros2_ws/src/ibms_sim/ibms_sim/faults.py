@@ -112,10 +112,17 @@ def check(fault: Fault, element: int, value: float, pack: Pack) -> InjectCode:
 
 
 class FaultSet:
-    """Active faults of one device. ``version`` changes with every change."""
+    """Active faults of one device. ``version`` changes with every change.
 
-    def __init__(self, pack: Pack, device: Device) -> None:
+    Args:
+        pack: whose elements the faults have.
+        device: whose faults these are.
+        without: names of faults that this device cannot have.
+    """
+
+    def __init__(self, pack: Pack, device: Device, without: frozenset[str] = frozenset()) -> None:
         self.version = 0
+        self._without = without
         self._pack = pack
         self._device = device
         self._active: dict[str, dict[int, float]] = {}
@@ -126,7 +133,7 @@ class FaultSet:
     ) -> InjectCode | None:
         """Add or remove a fault; ``None`` if it belongs to the other device."""
         fault = BY_NUMBER.get(number)
-        if fault is None:
+        if fault is None or fault.name in self._without:
             return InjectCode.UNKNOWN_FAULT if self._device == "plant" else None
         if fault.device != self._device:
             return None

@@ -60,11 +60,10 @@ class Plant:
             conducting = 0
         circuit = self.circuit
         load_a = 0.0
-        closed = circuit.main_closed(conducting)
-        if closed:
-            wanted_a = self._demand.current_a(self.load_time_s, circuit.link_v)
-            load_a = self.inverter.bound(wanted_a, circuit.link_v, now_ns)
-        if closed and not self.inverter.zero_requested:
+        if circuit.main_closed(conducting) and not self.inverter.zero_requested:
+            load_a = self._demand.current_a(self.load_time_s, circuit.link_v)
+            if self._demand.follows_limits:
+                load_a = self.inverter.bound(load_a, circuit.link_v, now_ns)
             self.load_time_s += self._step_s
         circuit.step(
             conducting,

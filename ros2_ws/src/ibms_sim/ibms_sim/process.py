@@ -11,8 +11,10 @@ import can
 from cantools.database.can import Database
 
 from ibms_battery.configuration import ConfigurationError
+from ibms_battery.recordings import RecordingError
 from ibms_end.can.bus import BusConfiguration, BusRoleTakenError
 from ibms_end.can.codec import DatabaseError, load_databases
+from ibms_sim.cells.stack import CellModelError
 
 
 def without_ros_arguments(arguments: Sequence[str]) -> list[str]:
@@ -52,6 +54,16 @@ def simulation_database(pack_file: Path) -> Database:
     return load_databases([folder / "ibms.dbc", folder / "ibms_sim.dbc"])
 
 
+_WRONG_START = (
+    ConfigurationError,
+    RecordingError,
+    BusRoleTakenError,
+    DatabaseError,
+    CellModelError,
+    can.CanError,
+)
+
+
 class Stop:
     """Set by SIGINT and SIGTERM."""
 
@@ -68,7 +80,7 @@ def run(name: str, body: Callable[[list[str]], None], arguments: Sequence[str] |
     """Run a device; a wrong start ends with one sentence and exit code 1."""
     try:
         body(without_ros_arguments(sys.argv[1:] if arguments is None else arguments))
-    except (ConfigurationError, BusRoleTakenError, DatabaseError, can.CanError) as error:
+    except _WRONG_START as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import can
+import msgspec
 import numpy as np
 from cantools.database.can import Database
 
 from ibms_battery.clock import Clock, SystemClock
 from ibms_battery.pack import Pack, load_pack
+from ibms_battery.recordings import Columns
 from ibms_end.can.bus import BusConfiguration, claim_role, open_bus
 from ibms_end.can.codec import FrameDecoder, find_message
 from ibms_sim import process
-from ibms_sim.build import model_stack
-from ibms_sim.circuit import Circuit
+from ibms_sim.build import build_plant
 from ibms_sim.configuration import Simulation, load_simulation
 from ibms_sim.devices import environment, insulation, packing, thermal_actuators
 from ibms_sim.devices.afe import AfeModules, check_fits
@@ -25,10 +26,7 @@ from ibms_sim.devices.history import History
 from ibms_sim.devices.pack_sensor import PackSensor
 from ibms_sim.faults import FaultSet
 from ibms_sim.injecting import InjectionPort
-from ibms_sim.load.demand import make_demand
-from ibms_sim.load.inverter import Inverter
 from ibms_sim.pacing import Pacer
-from ibms_sim.plant import Plant
 
 _HISTORY_FRAMES = 8  # per wake-up: 800 a second at a sensor period of 10 ms
 _NS_PER_MS = 1_000_000
@@ -52,7 +50,9 @@ class PackProcess:
         self._clock = clock
         self._start_ns = clock.boot_ns()
         self._ambient_c = simulation.thermal.ambient_temperature_c
-        self._faults = FaultSet(pack, "plant")
+        # Recorded cells cannot be shorted.
+        without = frozenset({"internal_short"}) if files.cells is not None else frozenset()
+        self._faults = FaultSet(pack, "plant", without)
         self._injection = InjectionPort(database, self._faults)
         self._afe = AfeModules(pack, simulation.sensors, self._faults, generator)
         self._history = History(pack.modules, pack.scan_period_s)
@@ -66,14 +66,7 @@ class PackProcess:
             database, simulation.surroundings, self._faults, generator
         )
         self._actuators = thermal_actuators.ThermalActuators(database)
-        self._plant = Plant(
-            pack,
-            model_stack(pack, simulation, files.simulation.parent, generator),
-            Circuit(pack, simulation.link, str(files.pack)),
-            make_demand(simulation.load, files.simulation.parent),
-            Inverter(database),
-            self._faults,
-        )
+        self._plant = build_plant(pack, simulation, files, database, self._faults, generator)
         self._contacts = FrameDecoder(find_message(database, "SimulationContacts"), protected=False)
         self._balancing = FrameDecoder(find_message(database, "AfeBalancing"), protected=True)
         self._request = FrameDecoder(find_message(database, "AfeHistoryRequest"), protected=True)
@@ -94,8 +87,12 @@ class PackProcess:
         self.pacer.add(thermal_actuators.PERIOD_S, self._send_thermal)
 
     def step(self) -> None:
-        """Sleep until the next task, read what came, run what is due."""
+        """Sleep until something is due, then do it."""
         time.sleep(self.pacer.wait_s())
+        self.run_due()
+
+    def run_due(self) -> None:
+        """Read what came and run what is due."""
         self._drain()
         self.pacer.run()
 
@@ -182,10 +179,35 @@ class PackProcess:
             self.send_failed += 1
 
 
+def _columns(text: str) -> Columns:
+    try:
+        return msgspec.convert(
+            dict(item.split("=", 1) for item in text.split(",")), Columns, strict=False
+        )
+    except (ValueError, msgspec.ValidationError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
+
+
 def _body(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="simulated_pack", description=__doc__)
     process.add_common_arguments(parser)
     parser.add_argument("--simulation", type=Path, required=True, help="file of config/simulation")
+    parser.add_argument(
+        "--cells",
+        type=lambda text: Path(text) if text else None,
+        metavar="FILE",
+        help="measured cell data, parquet or CSV, as the cells",
+    )
+    parser.add_argument(
+        "--from", dest="start_s", type=float, default=0.0, metavar="SECONDS", help="where it begins"
+    )
+    parser.add_argument(
+        "--columns",
+        type=_columns,
+        metavar="NAME=COLUMN,...",
+        help="columns of --cells: time, voltage, current, temperature, charge, and "
+        "discharge_positive=true; by default from the index.csv above the file",
+    )
     options = parser.parse_args(arguments)
     pack = load_pack(options.pack)
     check_fits(pack, str(options.pack))

@@ -3,6 +3,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 
 import can
@@ -38,6 +39,7 @@ class BoardProcess:
         # A random first challenge: the one of an earlier run does not arm this one.
         self.board = SwitchBoard(pack.switching.switches, os.urandom(1)[0], dead_man_time_s)
         self.stale_frames = 0
+        self.send_failed = 0
         self._clock = clock
         self._faults = FaultSet(pack, "switch_board")
         self._faults_version = 0
@@ -61,14 +63,17 @@ class BoardProcess:
 
     def step(self) -> None:
         """Wait for a frame or the next event, then act; returns after at most 20 ms."""
-        self._act(self._clock.boot_ns())
-        now = self._clock.boot_ns()
         due = [self._next_feedback_ns, self.board.next_event_ns(), self._faults.next_end_ns()]
-        wait_ns = min(time for time in due if time is not None) - now
-        message = self._bus.recv(max(wait_ns, 0) / NS_PER_S)
+        wait_ns = min(time for time in due if time is not None) - self._clock.boot_ns()
+        self.run_due(max(wait_ns, 0) / NS_PER_S)
+
+    def run_due(self, wait_s: float) -> None:
+        """Handle frames that come within ``wait_s`` or wait already, then what is due."""
+        message = self._bus.recv(wait_s)
         while message is not None:
             self._receive(message)
             message = self._bus.recv(0)
+        self._act(self._clock.boot_ns())
 
     def close(self) -> None:
         """Close the bus."""
@@ -109,7 +114,7 @@ class BoardProcess:
         else:
             answer = self._injection.receive(message.data, now)
             if answer is not None:
-                self._bus.send(answer)
+                self._transmit(answer)
         self._act(now)
 
     def _apply_faults(self, now: int) -> None:
@@ -144,11 +149,11 @@ class BoardProcess:
     def _send(self, now: int) -> None:
         self._read_voltages(now)
         board = self.board
-        self._bus.send(self._contacts.encode({"Closed": board.conducting}))
+        self._transmit(self._contacts.encode({"Closed": board.conducting}))
         if self._faults.has("switch_board_silent"):
             return
         pack_v, link_v = self._voltages
-        self._bus.send(
+        self._transmit(
             self._feedback.encode(
                 {
                     "Closed": board.auxiliary,
@@ -166,6 +171,12 @@ class BoardProcess:
                 }
             )
         )
+
+    def _transmit(self, message: can.Message) -> None:
+        try:
+            self._bus.send(message)
+        except can.CanError:
+            self.send_failed += 1
 
     def _read_voltages(self, now: int) -> None:
         message = self._link_bus.recv(0)
@@ -185,7 +196,7 @@ def _body(arguments: list[str]) -> None:
     parser.add_argument(
         "--dead-man-time",
         type=float,
-        default=0.12,
+        default=0.2,
         metavar="SECONDS",
         help="time without advancing permits after which the board opens, at most "
         f"{MAXIMUM_DEAD_MAN_TIME_S}",
@@ -207,6 +218,11 @@ def _body(arguments: list[str]) -> None:
         while not stop.requested:
             device.step()
         device.close()
+    print(
+        f"simulated_switch_board: {device.stale_frames} frames too old to be used, "
+        f"{device.send_failed} frames not taken by the bus",
+        file=sys.stderr,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

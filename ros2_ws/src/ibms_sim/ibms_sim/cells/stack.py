@@ -14,6 +14,10 @@ FloatArray = npt.NDArray[np.float64]
 _THERMAL_STEP_S = 0.1
 
 
+class CellModelError(RuntimeError):
+    """Cells that cannot be modelled as asked, or that left the range of their model."""
+
+
 class CellBank(Protocol):
     """A model of all cell groups; currents per cell [A], charge positive."""
 

@@ -15,12 +15,16 @@ _MINIMUM_LINK_V = 10.0
 class Demand(Protocol):
     """Current that a load wants at a time since it was first connected."""
 
+    follows_limits: bool  # whether the BMS's limits bound it
+
     def current_a(self, time_s: float, link_v: float) -> float:
         """Wanted current [A], charge positive."""
 
 
 class ConstantDemand:
     """The same current always."""
+
+    follows_limits = True
 
     def __init__(self, load: Constant) -> None:
         self._current_a = load.current_a
@@ -33,6 +37,8 @@ class ConstantDemand:
 class ProfileDemand:
     """A current profile in a loop."""
 
+    follows_limits = True
+
     def __init__(self, profile: Series) -> None:
         self._profile = profile
 
@@ -43,6 +49,8 @@ class ProfileDemand:
 
 class VehicleDemand:
     """A car on a speed schedule: inertia, rolling and air resistance, losses, auxiliaries."""
+
+    follows_limits = True
 
     def __init__(self, vehicle: Vehicle, schedule: Series) -> None:
         self._vehicle = vehicle

@@ -14,7 +14,7 @@ class Inverter:
     """Bounds a wanted current.
 
     A BMS that never spoke limits nothing (a bench without BMS). Once VehicleLimits was seen, its
-    silence means zero; the same holds for VehicleBattery and its request for zero current.
+    silence means zero. ``zero_requested`` is the request for zero current in VehicleBattery.
     """
 
     def __init__(self, database: Database) -> None:
@@ -38,8 +38,6 @@ class Inverter:
 
     def bound(self, wanted_a: float, link_v: float, now_ns: int) -> float:
         """Current that is really drawn [A], charge positive."""
-        if self.zero_requested:
-            return 0.0
         if self._limits_ns is None:
             return wanted_a
         if now_ns - self._limits_ns >= LIMITS_EXPIRY_NS or link_v <= 0:
