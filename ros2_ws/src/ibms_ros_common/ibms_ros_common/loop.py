@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ibms_battery.clock import Clock, SystemClock
+from ibms_battery.threads import start_thread
 
 
 @dataclass
@@ -55,8 +56,7 @@ class InputLoop:
         self._running = True
         self._last_start_ns = self._clock.boot_ns()
         if isinstance(self._clock, SystemClock):
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+            self._thread = start_thread(self._name, self._run)
 
     def stop(self) -> None:
         """End the loop and wait for a running step."""

@@ -17,6 +17,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock as RclClock
 from rclpy.clock import ClockType
+from rclpy.event_handler import QoSLivelinessChangedInfo, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_msgs.msg import Header
 
@@ -30,7 +31,6 @@ P = TypeVar("P", bound=msgspec.Struct)
 Handler = Callable[[Any], None]
 
 _DIAGNOSTICS_PERIOD_S = 1.0
-_PUBLISHER_CHECK_PERIOD_S = 0.25
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Input:
     received: int = 0
     stale: int = 0
     oldest_ns: int = 0
-    publishers: int = 1
+    publishers_alive: int = 0
 
 
 class BmsNode(LifecycleNode, Generic[P]):
@@ -128,11 +128,16 @@ class BmsNode(LifecycleNode, Generic[P]):
         source = Input(topic, handler, freshness_ns)
         self.inputs[topic] = source
         if self._sink is None:
+            events = SubscriptionEventCallbacks()
+            if entry.single_publisher:
+                # Publishers that died stay matched for seconds; only live ones count.
+                events.liveliness = lambda info: self._on_liveliness(source, info)
             subscription = self.create_subscription(
                 interface_class(entry.type),
                 topic,
                 lambda message: self.receive(source, message),
                 manifest().qos_of(topic),
+                event_callbacks=events,
             )
             self._handles.append((self.destroy_subscription, subscription))
         return source
@@ -161,7 +166,7 @@ class BmsNode(LifecycleNode, Generic[P]):
 
     def loop(self, step: Callable[[int], None], period_s: float) -> InputLoop:
         """A loop in its own thread, started and stopped with the node."""
-        loop = InputLoop(f"{self.get_name()}_loop", step, period_s, self.clock)
+        loop = InputLoop("chain_loop", step, period_s, self.clock)
         self.loops.append(loop)
         return loop
 
@@ -186,7 +191,7 @@ class BmsNode(LifecycleNode, Generic[P]):
 
     def foreign_publishers(self) -> list[str]:
         """Topics of the chain that have more than one publisher."""
-        return [source.topic for source in self.inputs.values() if source.publishers > 1]
+        return [source.topic for source in self.inputs.values() if source.publishers_alive > 1]
 
     # Lifecycle ---------------------------------------------------------------------------------------
 
@@ -201,12 +206,10 @@ class BmsNode(LifecycleNode, Generic[P]):
                     DiagnosticArray, "/diagnostics", manifest().qos_of("/diagnostics")
                 )
                 self._handles.append((self.destroy_publisher, self._outputs["/diagnostics"]))
-                for period_s, function in (
-                    (_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics),
-                    (_PUBLISHER_CHECK_PERIOD_S, self._count_publishers),
-                ):
-                    timer = self.create_timer(period_s, function, clock=self._steady)
-                    self._handles.append((self.destroy_timer, timer))
+                timer = self.create_timer(
+                    _DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=self._steady
+                )
+                self._handles.append((self.destroy_timer, timer))
         except Exception as error:  # every reason to refuse must reach the log and the state machine
             self._log_refusal("configured", error)
             self._release()
@@ -280,10 +283,9 @@ class BmsNode(LifecycleNode, Generic[P]):
 
     # Supervision -------------------------------------------------------------------------------------
 
-    def _count_publishers(self) -> None:
-        for source in self.inputs.values():
-            if manifest().topics[source.topic].single_publisher:
-                source.publishers = self.count_publishers(source.topic)
+    @staticmethod
+    def _on_liveliness(source: Input, info: QoSLivelinessChangedInfo) -> None:
+        source.publishers_alive = info.alive_count
 
     def _report_node(self, status: Status) -> None:
         status.add(active=self.is_active)

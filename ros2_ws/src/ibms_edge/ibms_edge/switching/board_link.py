@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames between switch control and the switch board. No ROS."""
 
+import math
+
 from cantools.database.can import Database
 
 from ibms_edge.switching.controller import Command, FeedbackInput, Permit
@@ -37,11 +39,19 @@ class BoardLink:
             arm_challenge=int(values["ArmChallenge"]),
             interlock_closed=bool(values["InterlockClosed"]),
             emergency_stop=bool(values["EmergencyStop"]),
-            pack_voltage_v=values["PackVoltage"],
-            link_voltage_v=values["LinkVoltage"],
+            pack_voltage_v=self._in_range("PackVoltage", values),
+            link_voltage_v=self._in_range("LinkVoltage", values),
             open_cause=int(values["OpenCause"]),
             dead_man_time_s=values["DeadManTime"] / 1000.0,
         )
+
+    def _in_range(self, name: str, values: dict[str, float]) -> float:
+        """Value of a signal; NaN outside its range, which is how the board says "not measured"."""
+        signal = self.decoder.message.get_signal_by_name(name)
+        value = float(values[name])
+        low, high = signal.minimum, signal.maximum
+        inside = (low is None or value >= low) and (high is None or value <= high)
+        return value if inside else math.nan
 
     def send_permit(self, permit: Permit) -> None:
         """Send a permit frame."""

@@ -81,7 +81,7 @@ class SwitchControl(BmsNode[SwitchControlParameters]):
     def activate(self) -> None:
         """Begin to listen to the board."""
         assert self._link is not None  # noqa: S101 - configured before
-        self._link.receiver.start("switch_control_can")
+        self._link.receiver.start("board_can")
 
     def deactivate(self) -> None:
         """Open, then stop."""

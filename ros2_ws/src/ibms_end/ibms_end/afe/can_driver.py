@@ -96,7 +96,7 @@ class CanPackDriver:
     ) -> None:
         """Begin to deliver, in the receiver's thread."""
         self._on_scan, self._on_pack_sample = on_scan, on_pack_sample
-        self._receiver.start("afe_driver_can")
+        self._receiver.start("afe_can")
 
     def stop(self) -> None:
         """End delivery and close the bus."""

@@ -23,6 +23,8 @@ from ibms_ros_common.node import BmsNode
 _BALANCING_FRESHNESS_S = 1.0
 _MODULE_PERIOD_S = 1.0
 _STATE_PERIOD_S = 1.0
+_BEAT_PERIOD_S = 0.03
+_BEAT_LIMIT_NS = 100_000_000
 
 
 class AfeDriverParameters(Struct, frozen=True, kw_only=True):
@@ -60,7 +62,7 @@ class AfeDriver(BmsNode[AfeDriverParameters]):
         self._driver.open()
         self._sample: PackSample | None = None
         self._last_counter: int | None = None
-        self._scans = self._samples = self._late_scans = 0
+        self._scans = self._samples = self._late_scans = self._held_back = 0
         self._next_module_ns = 0
         self._bleed_command: npt.NDArray[np.uint8] = np.zeros(pack.series, np.uint8)
         self.advertise(
@@ -68,12 +70,14 @@ class AfeDriver(BmsNode[AfeDriverParameters]):
         )
         self.listen("balancing/command", self._on_balancing, _BALANCING_FRESHNESS_S)
         self.every(_STATE_PERIOD_S, self._keep_state)
+        self.every(_BEAT_PERIOD_S, self._beat)
         self.diagnose("bus", self._report_bus)
         self.diagnose("scans", self._report_scans)
 
     def activate(self) -> None:
         """Begin to deliver."""
         assert self._driver is not None  # noqa: S101 - configured before
+        self._beat()
         self._driver.start(self._on_scan, self._on_sample)
 
     def deactivate(self) -> None:
@@ -97,7 +101,14 @@ class AfeDriver(BmsNode[AfeDriverParameters]):
         loaded = load_map(config / "can" / "maps" / pack.can_map, pack)
         return CanPackDriver(pack, loaded, parameters.bus, self.clock, self._read_state())
 
+    def _beat(self) -> None:
+        self._beat_ns = self.clock.boot_ns()
+
     def _on_scan(self, scan: Scan) -> None:
+        if self.clock.boot_ns() - self._beat_ns > _BEAT_LIMIT_NS:
+            # The executor hangs: a node that is half dead falls silent, and the pack opens.
+            self._held_back += 1
+            return
         message = self._cell_message(scan)
         if scan.late:
             self._late_scans += 1
@@ -232,5 +243,8 @@ class AfeDriver(BmsNode[AfeDriverParameters]):
 
     def _report_scans(self, status: Status) -> None:
         status.add(scans=self._scans, samples=self._samples, late_scans=self._late_scans)
+        if self._held_back:
+            status.add(held_back=self._held_back)
+            status.report(WARN, "scans were held back while the executor hung")
         if self.is_active and self._scans == 0:
             status.report(ERROR, "no scan received yet")

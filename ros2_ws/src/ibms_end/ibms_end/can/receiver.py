@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import can
 
 from ibms_battery.clock import NS_PER_S, Clock
+from ibms_battery.threads import start_thread
 from ibms_end.can.bus import BusConfiguration, open_bus
 
 FrameHandler = Callable[[can.Message, int], None]
@@ -69,8 +70,7 @@ class CanReceiver:
     def start(self, name: str = "can_receiver") -> None:
         """Start receiving."""
         self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._thread = start_thread(name, self._run)
 
     def stop(self) -> None:
         """End the thread and close the bus."""

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole pack with its graph, started for a measurement or a test, and handled from outside."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+import rclpy
+from ament_index_python.packages import get_package_share_directory
+from diagnostic_msgs.msg import DiagnosticArray
+from ibms_msgs.msg import Event, PackState, ProtectionStatus, SwitchState
+from ibms_msgs.srv import ClearFaults, RequestPackState
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+
+from ibms_battery.pack import load_pack
+from ibms_bringup.launcher import Launch
+from ibms_end.can.bus import BusConfiguration
+from ibms_ros_common.manifest import interface_class, manifest
+from ibms_sim.injection import InjectionClient
+
+NAMESPACE = "battery"
+EDGE_PROCESSES = (
+    "afe_driver",
+    "protection",
+    "switch_control",
+    "pack_supervisor",
+    "slow_sensors",
+    "state_estimator",
+    "pack_services",
+    "lifecycle_manager",
+)
+_CALL_TIMEOUT_S = 5.0
+
+
+class NotReachedError(RuntimeError):
+    """The pack did not get where it should within its time."""
+
+
+class CanWatch:
+    """The observer process; its events arrive in a queue."""
+
+    def __init__(self, modules: int, channel: str) -> None:
+        dbc = Path(get_package_share_directory("ibms_bringup")) / "config" / "can" / "ibms.dbc"
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "ibms_tools.bench.can_observer",
+                "--dbc",
+                str(dbc),
+                "--modules",
+                str(modules),
+                "--bus-channel",
+                channel,
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.events: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.scans: dict[str, Any] = {}
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        self.wait_for("ready", 10.0)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            event = json.loads(line)
+            if event["event"] == "scans":
+                self.scans = event
+            else:
+                self.events.put(event)
+
+    def clear(self) -> None:
+        """Forget events so far."""
+        while not self.events.empty():
+            self.events.get_nowait()
+
+    def wait_for(self, name: str, timeout_s: float) -> dict[str, Any]:
+        """Next event called ``name``; others before it are dropped.
+
+        Raises:
+            NotReachedError: if it does not come in time.
+        """
+        end = time.monotonic() + timeout_s
+        while True:
+            try:
+                event = self.events.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                raise NotReachedError(f"no {name!r} on the bus within {timeout_s} s") from None
+            if event["event"] == name:
+                return event
+
+    def close(self) -> None:
+        """End the observer."""
+        self._process.terminate()
+        self._process.wait(5.0)
+
+
+class PackUnderTest:
+    """Context: simulated pack and graph on their own DDS domain and CAN channel.
+
+    Args:
+        pack: name of a file in config/packs.
+        domain: DDS domain.
+        channel: CAN channel.
+        folder: where logs and state go.
+        arguments: further arguments of the launch file.
+    """
+
+    def __init__(
+        self,
+        pack: str,
+        domain: int,
+        channel: str,
+        folder: Path,
+        arguments: dict[str, str] | None = None,
+    ) -> None:
+        share = Path(get_package_share_directory("ibms_bringup"))
+        self.pack_file = share / "config" / "packs" / f"{pack}.yaml"
+        self.pack = load_pack(self.pack_file)
+        self.channel = channel
+        self.domain = domain
+        self.log = folder / "graph.log"
+        environment = {
+            **os.environ,
+            "ROS_DOMAIN_ID": str(domain),
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        }
+        self.launch = Launch(
+            share / "launch" / "demo.launch.xml",
+            {
+                "pack": str(self.pack_file),
+                "bus_channel": channel,
+                "state_directory": str(folder / "state"),
+                **(arguments or {}),
+            },
+            environment,
+            output=self.log,
+        )
+        self.events: list[Event] = []
+        self.newest: dict[str, Any] = {}
+        self.diagnostics: dict[str, dict[str, str]] = {}
+        self._context = Context()
+        self._listening = True
+
+    def __enter__(self) -> "PackUnderTest":
+        self.started = time.monotonic()
+        self.launch.__enter__()
+        rclpy.init(context=self._context, domain_id=self.domain, args=[])
+        self._node = rclpy.create_node(
+            "pack_under_test", namespace=NAMESPACE, context=self._context
+        )
+        for topic in ("pack/state", "switch/state", "protection/status"):
+            self._listen(topic, lambda message, t=topic: self.newest.__setitem__(t, message))
+        self._listen("events", self.events.append)
+        self._listen("/diagnostics", self._on_diagnostics)
+        self._state_client = self._node.create_client(RequestPackState, "request_pack_state")
+        self._clear_client = self._node.create_client(ClearFaults, "clear_faults")
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+        config = self.pack_file.parent.parent / "can"
+        self.injection = InjectionClient(BusConfiguration("ibms_local", self.channel), config)
+        self.can = CanWatch(self.pack.modules, self.channel)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._listening = False
+        self._thread.join(2.0)
+        self.can.close()
+        self.injection.close()
+        self._executor.shutdown()
+        self._node.destroy_node()
+        rclpy.shutdown(context=self._context)
+        self.launch.__exit__(kind, error, trace)
+
+    # What is seen ------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> int:
+        """Newest pack state, STATE_OFF before the first."""
+        message: PackState | None = self.newest.get("pack/state")
+        return int(message.state) if message else int(PackState.STATE_OFF)
+
+    @property
+    def status(self) -> ProtectionStatus | None:
+        """Newest verdict of protection."""
+        return self.newest.get("protection/status")
+
+    @property
+    def switches(self) -> SwitchState | None:
+        """Newest state of the switches."""
+        return self.newest.get("switch/state")
+
+    def texts(self) -> list[str]:
+        """Texts of all events so far."""
+        return [f"{event.source}: {event.text}" for event in self.events]
+
+    def pid_of(self, name: str) -> int:
+        """Process id of an edge process or of a simulated device."""
+        return self.launch.pid_of(name)
+
+    def usage(self) -> dict[str, psutil.Process]:
+        """The edge's processes by name."""
+        return {name: psutil.Process(self.pid_of(name)) for name in EDGE_PROCESSES}
+
+    # What is done ------------------------------------------------------------------------------------
+
+    def wait_until(self, what: str, condition: Callable[[], bool], timeout_s: float) -> float:
+        """Wait for a condition; returns the seconds it took.
+
+        Raises:
+            NotReachedError: with the newest state in the text.
+        """
+        start = time.monotonic()
+        while not condition():
+            if time.monotonic() - start > timeout_s:
+                state = self.newest.get("pack/state")
+                raise NotReachedError(
+                    f"{what}: not within {timeout_s} s; state {self.state} "
+                    f"({state.text if state else 'none'}), last events {self.texts()[-6:]}, "
+                    f"log {self.log}"
+                )
+            time.sleep(0.005)
+        return time.monotonic() - start
+
+    def wait_for_standby(self, timeout_s: float = 40.0) -> float:
+        """Wait until the pack can be driven; returns the seconds since the start."""
+        self.wait_until(
+            "standby",
+            lambda: self.state == PackState.STATE_STANDBY and self._close_allowed(),
+            timeout_s,
+        )
+        return time.monotonic() - self.started
+
+    def request(self, state: int) -> RequestPackState.Response:
+        """Ask the supervisor for a state."""
+        request = RequestPackState.Request(state=state, requester="test")
+        return self._call(self._state_client, request)
+
+    def clear_faults(self) -> ClearFaults.Response:
+        """Acknowledge all faults."""
+        return self._call(self._clear_client, ClearFaults.Request())
+
+    def drive(self) -> None:
+        """Go to drive, whatever stood before is cleared."""
+        self.wait_until("close allowed", self._cleared, 15.0)
+        if self.state == PackState.STATE_ERROR:
+            self.wait_until(
+                "standby",
+                lambda: bool(self.request(PackState.STATE_STANDBY).success),
+                5.0,
+            )
+        self.wait_until(
+            "drive accepted", lambda: bool(self.request(PackState.STATE_DRIVE).success), 5.0
+        )
+        self.wait_until("drive", lambda: self.state == PackState.STATE_DRIVE, 6.0)
+
+    def stop_process(self, name: str, kind: signal.Signals) -> float:
+        """Send a signal to a process; returns the wall time just before [s]."""
+        process = self.pid_of(name)
+        at = time.time()
+        os.kill(process, kind)
+        return at
+
+    def _cleared(self) -> bool:
+        if self._close_allowed():
+            return True
+        self.clear_faults()
+        time.sleep(0.1)
+        return False
+
+    def _close_allowed(self) -> bool:
+        status = self.status
+        return bool(status is not None and status.close_allowed)
+
+    def _call(self, client: Any, request: Any) -> Any:
+        if not client.wait_for_service(_CALL_TIMEOUT_S):
+            raise NotReachedError(f"no service {client.srv_name}; log {self.log}")
+        done = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: done.set())
+        if not done.wait(_CALL_TIMEOUT_S):
+            raise NotReachedError(f"no answer of {client.srv_name}; log {self.log}")
+        return future.result()
+
+    def _listen(self, topic: str, handler: Callable[[Any], None]) -> None:
+        entry = manifest().topics[topic]
+        self._node.create_subscription(
+            interface_class(entry.type), topic, handler, manifest().qos_of(topic)
+        )
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            self.diagnostics[status.name] = {
+                "level": str(status.level[0]),
+                "message": status.message,
+                **{item.key: item.value for item in status.values},
+            }
+
+    def _spin(self) -> None:
+        while self._listening:
+            self._executor.spin_once(timeout_sec=0.1)
