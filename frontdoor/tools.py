@@ -38,7 +38,8 @@ def run(name: str, arguments: Sequence[str]) -> int:
 def run_named(kind: str, arguments: Sequence[str]) -> int:
     """Run one of several modules, `ibms_tools.KIND.NAME`, or list them when no name is given."""
     known = listed(_TOOLS / kind)
-    lines = "\n".join(f"  {name:<14}{summary}" for name, summary in known.items())
+    width = max(map(len, known), default=0) + 2
+    lines = "\n".join(f"  {name:<{width}}{summary}" for name, summary in known.items())
     if not arguments or arguments[0].startswith("-"):
         print(f"usage: ./ibms {kind} NAME [--json FILE]\n\n{lines or '  (none in this checkout)'}")
         return 0 if not arguments or arguments[0] in ("-h", "--help") else 2
@@ -49,11 +50,16 @@ def run_named(kind: str, arguments: Sequence[str]) -> int:
 
 
 def listed(folder: Path) -> dict[str, str]:
-    """Return the modules of a folder with the first line of their docstring."""
+    """Return the commands in a folder with the first line of their docstring.
+
+    A command can be started and writes figures, so it has a `__main__` part and takes `--json`;
+    modules without are its helpers.
+    """
     found = {}
     for path in sorted(folder.glob("[a-z]*.py")):
-        docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
-        found[path.stem] = docstring.partition("\n")[0]
+        text = path.read_text()
+        if "__main__" in text and "--json" in text:
+            found[path.stem] = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
     return found
 
 

@@ -91,14 +91,20 @@ def benches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "bench"
     folder.mkdir()
     (folder / "__init__.py").write_text('"""Benches."""\n')
-    (folder / "graph.py").write_text('"""CPU and lateness of the graph.\n\nMore."""\n')
+    (folder / "graph.py").write_text(
+        '"""CPU and lateness of the graph.\n\nMore."""\n'
+        'parser.add_argument("--json")\nif __name__ == "__main__":\n    main()\n'
+    )
+    (folder / "observer.py").write_text('"""A helper."""\nif __name__ == "__main__":\n    run()\n')
     monkeypatch.setattr(tools, "_TOOLS", tmp_path)
     return folder
 
 
 def test_bench_alone_lists_what_exists(benches: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tools.run_named("bench", []) == 0
-    assert "  graph         CPU and lateness of the graph.\n" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "  graph  CPU and lateness of the graph.\n" in output
+    assert "observer" not in output
 
 
 def test_unknown_bench_lists_what_exists(benches: Path) -> None:
