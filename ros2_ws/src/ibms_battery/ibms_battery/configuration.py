@@ -54,9 +54,9 @@ class Document:
         """Value at ``path``; ``None`` where it does not exist."""
         value = self.data
         for part in path:
-            if isinstance(value, dict) and part in value:
-                value = value[part]
-            elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            if (isinstance(value, dict) and part in value) or (
+                isinstance(value, list) and isinstance(part, int) and part < len(value)
+            ):
                 value = value[part]
             else:
                 return None
@@ -83,7 +83,7 @@ def read(path: Path | str) -> Document:
         if root is None:
             raise ConfigurationError(file, 1, "", "is empty, expected a mapping")
         _refuse_repeated_keys(file, root, [])
-        data = yaml.load(text, Loader=yaml.CSafeLoader)  # noqa: S506 - a safe loader
+        data = yaml.load(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise ConfigurationError(file, line, "", f"is not valid YAML: {error.problem}") from error

@@ -27,9 +27,7 @@ class Cell(Struct, forbid_unknown_fields=True, frozen=True):
     minimum_voltage_v: Annotated[float, Meta(ge=0, le=6, extra_json_schema=unit("V"))]
     maximum_voltage_v: Annotated[float, Meta(gt=0, le=6, extra_json_schema=unit("V"))]
     nominal_voltage_v: Annotated[float, Meta(gt=0, le=6, extra_json_schema=unit("V"))]
-    resistance_ohm: Annotated[
-        float, Meta(gt=0, le=1, description="at 25 degC and half charge")
-    ]
+    resistance_ohm: Annotated[float, Meta(gt=0, le=1, description="at 25 degC and half charge")]
     soc_points: Annotated[list[float], Meta(min_length=2, description="states of charge, rising")]
     ocv_points_v: Annotated[list[float], Meta(min_length=2, description="open-circuit voltages")]
     maximum_charge_current_a: PositiveFloat
@@ -98,7 +96,9 @@ class Pack(Struct, forbid_unknown_fields=True, frozen=True):
     modules: Annotated[int, Meta(ge=1, le=16, description="AFE modules")]
     scan_period_s: Annotated[float, Meta(ge=0.005, le=1)]
     pack_sample_period_s: Annotated[float, Meta(ge=0.002, le=1)]
-    can_map: Annotated[str, Meta(description="file in config/can/maps that says which signal is what")]
+    can_map: Annotated[
+        str, Meta(description="file in config/can/maps that says which signal is what")
+    ]
     diagnoses: Annotated[str, Meta(description="file in config/diagnoses")]
     switching: Switching
     precharge: Precharge = Precharge()

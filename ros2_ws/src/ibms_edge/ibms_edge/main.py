@@ -35,6 +35,4 @@ def state_estimator() -> int:
 
 def pack_services() -> int:
     """Process with the nodes that hang off the chain and need little."""
-    return run(
-        PowerLimitsNode, Balancing, ThermalControl, VehicleInterface, EventRecorder
-    )
+    return run(PowerLimitsNode, Balancing, ThermalControl, VehicleInterface, EventRecorder)

@@ -2,7 +2,6 @@
 """A loop in its own thread that runs on new input and at least once per period."""
 
 import threading
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -101,7 +101,9 @@ class BmsNode(LifecycleNode, Generic[P]):
         for topic in topics:
             entry = manifest().topics[topic]
             if self.get_name() not in entry.publishers:
-                raise RuntimeError(f"the manifest does not let {self.get_name()!r} publish {topic!r}")
+                raise RuntimeError(
+                    f"the manifest does not let {self.get_name()!r} publish {topic!r}"
+                )
             if self._sink is not None:
                 continue
             publisher = self.create_lifecycle_publisher(
@@ -210,7 +212,9 @@ class BmsNode(LifecycleNode, Generic[P]):
                     _DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=self._steady
                 )
                 self._handles.append((self.destroy_timer, timer))
-        except Exception as error:  # every reason to refuse must reach the log and the state machine
+        except (
+            Exception
+        ) as error:  # every reason to refuse must reach the log and the state machine
             self._log_refusal("configured", error)
             self._release()
             return TransitionCallbackReturn.FAILURE

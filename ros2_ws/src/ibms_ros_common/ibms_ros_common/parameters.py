@@ -69,7 +69,7 @@ def read(node: Node, kind: type[P]) -> P:
 
 def _fields(kind: type[msgspec.Struct], prefix: str = "") -> list[tuple[str, inspect.Type, Any]]:
     info = inspect.type_info(kind)
-    assert isinstance(info, inspect.StructType)  # noqa: S101 - guaranteed by the signature
+    assert isinstance(info, inspect.StructType)
     result: list[tuple[str, inspect.Type, Any]] = []
     for field in info.fields:
         name = f"{prefix}{field.name}"
@@ -112,8 +112,16 @@ def _expectation(field_type: inspect.Type) -> str:
 def _descriptor(field_type: inspect.Type) -> ParameterDescriptor:
     bare = _bare(field_type)
     descriptor = ParameterDescriptor(description=_expectation(field_type))
-    low = getattr(bare, "ge", None) if getattr(bare, "ge", None) is not None else getattr(bare, "gt", None)
-    high = getattr(bare, "le", None) if getattr(bare, "le", None) is not None else getattr(bare, "lt", None)
+    low = (
+        getattr(bare, "ge", None)
+        if getattr(bare, "ge", None) is not None
+        else getattr(bare, "gt", None)
+    )
+    high = (
+        getattr(bare, "le", None)
+        if getattr(bare, "le", None) is not None
+        else getattr(bare, "lt", None)
+    )
     if low is None and high is None:
         return descriptor
     if isinstance(bare, inspect.FloatType):

@@ -5,13 +5,12 @@ from array import array
 from typing import Annotated, Any
 
 import numpy as np
-from ibms_msgs.msg import BalancingCommand, BalancingStatus, CellStates, PackState
-from ibms_msgs.msg import ProtectionStatus
 from msgspec import Meta, Struct
 
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_pack
 from ibms_edge.balancing.balancer import Balancer, Inhibit, Thresholds
+from ibms_msgs.msg import BalancingCommand, BalancingStatus, CellStates, PackState, ProtectionStatus
 from ibms_ros_common.diagnostics import WARN, Status
 from ibms_ros_common.node import BmsNode
 

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from ibms_msgs.msg import CellMeasurement, CellStates
 from msgspec import Meta, Struct
 
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_cell, load_pack
 from ibms_edge.estimation.cell_filter import CellFilter
+from ibms_msgs.msg import CellMeasurement, CellStates
 from ibms_ros_common.diagnostics import WARN, Status
 from ibms_ros_common.node import BmsNode
 
@@ -64,9 +64,7 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
         if not 0.0 <= step_s <= _LONGEST_STEP_S:
             self._gaps += 1
             step_s = 0.0
-        self._filter.update(
-            voltage_v, temperature_c, self._mean_current_a(message, step_s), step_s
-        )
+        self._filter.update(voltage_v, temperature_c, self._mean_current_a(message, step_s), step_s)
         if message.boot_ns >= self._next_publish_ns:
             self._next_publish_ns = message.boot_ns + self._period_ns
             self._publish(message, voltage_v, temperature_c)

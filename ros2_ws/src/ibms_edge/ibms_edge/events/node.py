@@ -4,12 +4,12 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from ibms_msgs.msg import Event
 from msgspec import Meta, Struct
 
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_pack
 from ibms_edge.events.store import EventRecord, EventStore
+from ibms_msgs.msg import Event
 from ibms_ros_common.diagnostics import Status
 from ibms_ros_common.node import BmsNode
 
@@ -32,8 +32,12 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
         """Open the store."""
         self.pack_name = load_pack(parameters.pack).name
         if not parameters.state_directory:
-            raise ValueError("parameter 'state_directory' is empty; name a folder for the event database")
-        self._store = EventStore(Path(parameters.state_directory) / f"{self.pack_name}.events.sqlite")
+            raise ValueError(
+                "parameter 'state_directory' is empty; name a folder for the event database"
+            )
+        self._store = EventStore(
+            Path(parameters.state_directory) / f"{self.pack_name}.events.sqlite"
+        )
         self._recorded = 0
         self.listen("events", self._on_event)
         self.diagnose("events", self._report)
@@ -45,7 +49,7 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
             self._store = None
 
     def _on_event(self, message: Event) -> None:
-        assert self._store is not None  # noqa: S101 - configured before
+        assert self._store is not None
         stamp = message.header.stamp
         self._store.add(
             EventRecord(

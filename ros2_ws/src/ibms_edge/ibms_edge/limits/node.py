@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus
 from msgspec import Meta, Struct
 
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_cell, load_pack
 from ibms_edge.limits.power_limits import NONE_ALLOWED, LimitedBy, Limits, PowerLimits
+from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus
 from ibms_ros_common.diagnostics import WARN, Status
 from ibms_ros_common.node import BmsNode
 

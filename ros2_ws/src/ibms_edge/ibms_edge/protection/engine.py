@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ibms_battery.clock import NS_PER_S
-from ibms_edge.protection.table import SOURCE_OF, Diagnosis, DiagnosisTable, Reaction, Signal, Source
+from ibms_edge.protection.table import (
+    SOURCE_OF,
+    Diagnosis,
+    DiagnosisTable,
+    Reaction,
+    Signal,
+    Source,
+)
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -6,6 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta, Struct
+
+from ibms_battery.clock import NS_PER_S, Clock
+from ibms_battery.pack import load_pack
+from ibms_edge.protection import signals
+from ibms_edge.protection.engine import ActiveFault, ProtectionEngine, Verdict
+from ibms_edge.protection.table import Diagnosis, Reaction, Signal, Source, load_table
 from ibms_msgs.msg import (
     CellMeasurement,
     EnvironmentMeasurement,
@@ -16,13 +23,6 @@ from ibms_msgs.msg import (
     SwitchState,
 )
 from ibms_msgs.srv import ClearFaults
-from msgspec import Meta, Struct
-
-from ibms_battery.clock import NS_PER_S, Clock
-from ibms_battery.pack import load_pack
-from ibms_edge.protection import signals
-from ibms_edge.protection.engine import ActiveFault, ProtectionEngine, Verdict
-from ibms_edge.protection.table import Diagnosis, Reaction, Signal, Source, load_table
 from ibms_ros_common.diagnostics import ERROR, WARN, Status
 from ibms_ros_common.node import BmsNode
 

@@ -3,6 +3,9 @@
 
 import numpy as np
 import numpy.typing as npt
+
+from ibms_battery.clock import NS_PER_S
+from ibms_edge.protection.table import Signal
 from ibms_msgs.msg import (
     CellMeasurement,
     EnvironmentMeasurement,
@@ -10,9 +13,6 @@ from ibms_msgs.msg import (
     PackMeasurement,
     SwitchState,
 )
-
-from ibms_battery.clock import NS_PER_S
-from ibms_edge.protection.table import Signal
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -82,21 +82,22 @@ class Diagnosis(Struct, frozen=True, forbid_unknown_fields=True):
     signal: Signal
     reaction: Literal["inform", "derate", "open_after_zero_current", "open_now"]
     text: Annotated[str, Meta(min_length=3, description="what it means, for people")]
-    above: Annotated[float | None, Meta(description="bad above this limit, in the signal's unit")] = (
-        None
-    )
-    below: Annotated[float | None, Meta(description="bad below this limit, in the signal's unit")] = (
-        None
-    )
+    above: Annotated[
+        float | None, Meta(description="bad above this limit, in the signal's unit")
+    ] = None
+    below: Annotated[
+        float | None, Meta(description="bad below this limit, in the signal's unit")
+    ] = None
     samples: Annotated[int, Meta(ge=1, le=1000, description="fresh bad samples to trip")] = 1
     time_s: Annotated[float, Meta(ge=0, le=3600, description="time from first bad sample")] = 0.0
     hysteresis: Annotated[float, Meta(ge=0, description="distance from the limit to recover")] = 0.0
-    recovery_s: Annotated[float, Meta(ge=0, le=3600, description="time without fault to recover")] = (
-        1.0
-    )
+    recovery_s: Annotated[
+        float, Meta(ge=0, le=3600, description="time without fault to recover")
+    ] = 1.0
     latched: Annotated[bool, Meta(description="stays until acknowledged")] = True
     zero_current_s: Annotated[
-        float, Meta(ge=0, le=10, description="open_after_zero_current opens at the latest after this")
+        float,
+        Meta(ge=0, le=10, description="open_after_zero_current opens at the latest after this"),
     ] = 2.0
 
     @property

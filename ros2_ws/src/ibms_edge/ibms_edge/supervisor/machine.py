@@ -225,7 +225,9 @@ class PackSupervisor:
     def _obstacle_to_closing(self) -> str:
         inputs = self.inputs
         if inputs.reaction >= 3 or not inputs.close_allowed:
-            cause = f"diagnosis {inputs.cause}" if inputs.cause else "not everything is measured yet"
+            cause = (
+                f"diagnosis {inputs.cause}" if inputs.cause else "not everything is measured yet"
+            )
             return f"protection forbids closing: {cause}"
         if inputs.configuration != OPEN:
             return f"the switches are not open but {inputs.configuration}"

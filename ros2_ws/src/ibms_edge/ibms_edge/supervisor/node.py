@@ -3,13 +3,13 @@
 
 from typing import Annotated, Any
 
-from ibms_msgs.msg import CellStates, Event, PackState, ProtectionStatus, SwitchRequest, SwitchState
-from ibms_msgs.srv import RequestPackState
 from msgspec import Meta, Struct
 
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_pack
 from ibms_edge.supervisor.machine import PackSupervisor, State
+from ibms_msgs.msg import CellStates, Event, PackState, ProtectionStatus, SwitchRequest, SwitchState
+from ibms_msgs.srv import RequestPackState
 from ibms_ros_common.diagnostics import ERROR, Status
 from ibms_ros_common.node import BmsNode
 
@@ -63,7 +63,10 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         inputs = self._machine.inputs
         inputs.switch_boot_ns = message.boot_ns
         inputs.configuration = message.configuration
-        inputs.pack_voltage_v, inputs.link_voltage_v = message.pack_voltage_v, message.link_voltage_v
+        inputs.pack_voltage_v, inputs.link_voltage_v = (
+            message.pack_voltage_v,
+            message.link_voltage_v,
+        )
 
     def _on_cells(self, message: CellStates) -> None:
         self._machine.inputs.current_boot_ns = message.boot_ns

@@ -5,11 +5,11 @@ import math
 
 from cantools.database.can import Database
 
+from ibms_battery.clock import Clock
 from ibms_edge.switching.controller import Command, FeedbackInput, Permit
 from ibms_end.can.bus import BusConfiguration
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.can.receiver import CanReceiver, FrameHandler
-from ibms_battery.clock import Clock
 
 
 class BoardLink:
@@ -20,9 +20,7 @@ class BoardLink:
     ) -> None:
         feedback = find_message(database, "SwitchFeedback")
         self.decoder = FrameDecoder(feedback, protected=True)
-        self.receiver = CanReceiver(
-            bus, [feedback.frame_id], clock, on_frame, idle_period_s=0.5
-        )
+        self.receiver = CanReceiver(bus, [feedback.frame_id], clock, on_frame, idle_period_s=0.5)
         self._permit = FrameEncoder(find_message(database, "SwitchPermit"))
         self._command = FrameEncoder(find_message(database, "SwitchCommand"))
 

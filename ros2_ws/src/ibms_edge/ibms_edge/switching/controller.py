@@ -147,7 +147,9 @@ class SwitchController:
         self._commanded_ns = 0
         self._last_command_ns = 0
         self._reason = Reason.NOT_ARMED
-        self._opened_sequence: int | None = None  # requests up to this one are void after an opening
+        self._opened_sequence: int | None = (
+            None  # requests up to this one are void after an opening
+        )
         self._arming_since_ns: int | None = None
         self.verdicts_rejected = 0
 
@@ -158,12 +160,19 @@ class SwitchController:
         if self._crc is None:
             self._crc = verdict.configuration_crc
         known = self._verdict
-        if known is not None and not self._is_newer(verdict, known) or verdict.configuration_crc != self._crc:
+        if (
+            known is not None and not self._is_newer(verdict, known)
+        ) or verdict.configuration_crc != self._crc:
             # A repeated scan may still carry a changed verdict; only its demand to open counts.
             self.verdicts_rejected += 1
             if verdict.demands_opening and known is not None:
                 self._verdict = VerdictInput(
-                    known.boot_ns, known.scan_counter, known.complete, True, False, known.configuration_crc
+                    known.boot_ns,
+                    known.scan_counter,
+                    known.complete,
+                    True,
+                    False,
+                    known.configuration_crc,
                 )
             return
         self._verdict = verdict
@@ -268,7 +277,9 @@ class SwitchController:
     def check(self, configuration: str) -> str | None:
         """Reason why ``configuration`` can never be reached from the present one, or ``None``."""
         if configuration not in self._masks:
-            return f"no configuration is called {configuration!r}, known are {', '.join(self._masks)}"
+            return (
+                f"no configuration is called {configuration!r}, known are {', '.join(self._masks)}"
+            )
         if route(self._switching, self._commanded, configuration) is None:
             return f"the topology allows no way from {self._commanded!r} to {configuration!r}"
         return None
@@ -292,7 +303,7 @@ class SwitchController:
 
     def _pursue(self, now_ns: int, actions: Actions) -> None:
         request, feedback, verdict = self._request, self._feedback, self._verdict
-        assert request is not None and feedback is not None and verdict is not None  # noqa: S101, PT018
+        assert request is not None and feedback is not None and verdict is not None  # noqa: PT018
         target = request.configuration
         if target not in self._masks:
             if self._commanded != OPEN:
@@ -366,20 +377,28 @@ class SwitchController:
         )
 
     def _precharged(self, feedback: FeedbackInput) -> bool:
-        ratio = feedback.link_voltage_v / feedback.pack_voltage_v if feedback.pack_voltage_v else 0.0
+        ratio = (
+            feedback.link_voltage_v / feedback.pack_voltage_v if feedback.pack_voltage_v else 0.0
+        )
         return ratio >= self._pack.precharge.complete_ratio
 
     def _settling_ns(self, differing: int) -> int:
-        slowest_s = max(
-            max(switch.closing_time_s, switch.opening_time_s)
-            for index, switch in enumerate(self._switching.switches)
-            if differing >> index & 1
-        ) if differing < 1 << len(self._switching.switches) else 0.0
+        slowest_s = (
+            max(
+                max(switch.closing_time_s, switch.opening_time_s)
+                for index, switch in enumerate(self._switching.switches)
+                if differing >> index & 1
+            )
+            if differing < 1 << len(self._switching.switches)
+            else 0.0
+        )
         return self._ns(slowest_s + self.timing.verification_margin_s)
 
     def _is_newer(self, verdict: VerdictInput, known: VerdictInput) -> bool:
         if not self._fresh(verdict.boot_ns, known.boot_ns, self.timing.status_stale_s):
-            return verdict.boot_ns > known.boot_ns  # the gap has opened the pack; counting begins anew
+            return (
+                verdict.boot_ns > known.boot_ns
+            )  # the gap has opened the pack; counting begins anew
         ahead = (verdict.scan_counter - known.scan_counter) & 0xFFFFFFFF
         return verdict.boot_ns > known.boot_ns and 0 < ahead < 0x80000000
 

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import can
-from ibms_msgs.msg import Event, ProtectionStatus, SwitchCommand, SwitchRequest, SwitchState
-from ibms_msgs.srv import RequestSwitchConfiguration
 from msgspec import Meta, Struct
 
 from ibms_battery.clock import NS_PER_S, Clock
@@ -26,6 +24,8 @@ from ibms_edge.switching.controller import (
 )
 from ibms_end.can.bus import BusConfiguration, claim_role
 from ibms_end.mapping import load_map
+from ibms_msgs.msg import Event, ProtectionStatus, SwitchCommand, SwitchRequest, SwitchState
+from ibms_msgs.srv import RequestSwitchConfiguration
 from ibms_ros_common.diagnostics import ERROR, WARN, Status
 from ibms_ros_common.node import BmsNode
 
@@ -80,7 +80,7 @@ class SwitchControl(BmsNode[SwitchControlParameters]):
 
     def activate(self) -> None:
         """Begin to listen to the board."""
-        assert self._link is not None  # noqa: S101 - configured before
+        assert self._link is not None
         self._link.receiver.start("board_can")
 
     def deactivate(self) -> None:

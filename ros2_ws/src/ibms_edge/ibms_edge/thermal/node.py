@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import can
 import numpy as np
-from ibms_msgs.msg import CellStates, PackState, ThermalState
 from msgspec import Meta, Struct
 
 from ibms_battery.clock import NS_PER_S, Clock
@@ -16,6 +15,7 @@ from ibms_end.can.bus import BusConfiguration
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.can.receiver import CanReceiver
 from ibms_end.mapping import load_map
+from ibms_msgs.msg import CellStates, PackState, ThermalState
 from ibms_ros_common.diagnostics import ERROR, WARN, Status
 from ibms_ros_common.node import BmsNode
 
@@ -48,7 +48,12 @@ class ThermalControl(BmsNode[ThermalControlParameters]):
         """Open the bus, create the controller and its interfaces."""
         pack = load_pack(parameters.pack)
         self.pack_name = pack.name
-        if not parameters.heat_on_c < parameters.heat_off_c < parameters.cool_off_c < parameters.cool_on_c:
+        if (
+            not parameters.heat_on_c
+            < parameters.heat_off_c
+            < parameters.cool_off_c
+            < parameters.cool_on_c
+        ):
             raise ValueError("parameters must rise: heat_on_c, heat_off_c, cool_off_c, cool_on_c")
         config = Path(parameters.pack).parent.parent
         database = load_map(config / "can" / "maps" / pack.can_map, pack).database
@@ -81,7 +86,7 @@ class ThermalControl(BmsNode[ThermalControlParameters]):
 
     def activate(self) -> None:
         """Begin to receive feedback."""
-        assert self._receiver is not None  # noqa: S101 - configured before
+        assert self._receiver is not None
         self._receiver.start("thermal_can")
 
     def deactivate(self) -> None:
@@ -121,7 +126,10 @@ class ThermalControl(BmsNode[ThermalControlParameters]):
             values = (actuators.pump, actuators.fan, actuators.chiller, actuators.heater)
             self._receiver.send(
                 self._encoder.encode(
-                    {name: round(value * 100.0, 1) for name, value in zip(_NAMES, values, strict=True)}
+                    {
+                        name: round(value * 100.0, 1)
+                        for name, value in zip(_NAMES, values, strict=True)
+                    }
                 )
             )
         self.publish(

@@ -4,10 +4,10 @@
 from array import array
 
 import numpy as np
-from ibms_msgs.msg import CellStates, PackState
 from sensor_msgs.msg import BatteryState
 
 from ibms_battery.pack import Cell, Pack
+from ibms_msgs.msg import CellStates, PackState
 
 _TECHNOLOGY = {
     "NMC": BatteryState.POWER_SUPPLY_TECHNOLOGY_LION,

@@ -6,8 +6,6 @@ from typing import Annotated, Any
 
 import can
 import numpy as np
-from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus
-from ibms_msgs.srv import ClearFaults, RequestPackState
 from msgspec import Meta, Struct
 from rclpy.task import Future
 
@@ -18,6 +16,8 @@ from ibms_end.can.bus import BusConfiguration
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.can.receiver import CanReceiver
 from ibms_end.mapping import load_map
+from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus
+from ibms_msgs.srv import ClearFaults, RequestPackState
 from ibms_ros_common.diagnostics import WARN, Status
 from ibms_ros_common.node import BmsNode
 
@@ -85,7 +85,7 @@ class VehicleInterface(BmsNode[VehicleInterfaceParameters]):
 
     def activate(self) -> None:
         """Begin to listen to the vehicle."""
-        assert self._receiver is not None  # noqa: S101 - configured before
+        assert self._receiver is not None
         self._receiver.start("vehicle_can")
 
     def deactivate(self) -> None:
