@@ -159,9 +159,10 @@ class PackSupervisor:
 
     def _step_precharge(self, now_ns: int) -> None:
         inputs, timing = self.inputs, self.timing
-        if inputs.reaction >= 3 or not inputs.close_allowed:
+        if inputs.reaction >= 3:
             self._fail(now_ns, "protection forbids closing")
             return
+        # A fault that is still being debounced only holds closing back, within the time limits.
         elapsed_s = (now_ns - self.entered_ns) / NS_PER_S
         limit_s = timing.arming_s + self.pack.precharge.timeout_s
         if self.wish.configuration == PRECHARGING:

@@ -210,6 +210,10 @@ class PackUnderTest:
         """Newest state of the switches."""
         return self.newest.get("switch/state")
 
+    def log_tail(self, lines: int = 15) -> str:
+        """Last lines of the graph's log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
     def texts(self) -> list[str]:
         """Texts of all events so far."""
         return [f"{event.source}: {event.text}" for event in self.events]
@@ -236,8 +240,8 @@ class PackUnderTest:
                 state = self.newest.get("pack/state")
                 raise NotReachedError(
                     f"{what}: not within {timeout_s} s; state {self.state} "
-                    f"({state.text if state else 'none'}), last events {self.texts()[-6:]}, "
-                    f"log {self.log}"
+                    f"({state.text if state else 'none'}), last events {self.texts()[-6:]}; "
+                    f"end of the log:\n{self.log_tail()}"
                 )
             time.sleep(0.005)
         return time.monotonic() - start
@@ -294,12 +298,12 @@ class PackUnderTest:
 
     def _call(self, client: Any, request: Any) -> Any:
         if not client.wait_for_service(_CALL_TIMEOUT_S):
-            raise NotReachedError(f"no service {client.srv_name}; log {self.log}")
+            raise NotReachedError(f"no service {client.srv_name}:\n{self.log_tail()}")
         done = threading.Event()
         future = client.call_async(request)
         future.add_done_callback(lambda _: done.set())
         if not done.wait(_CALL_TIMEOUT_S):
-            raise NotReachedError(f"no answer of {client.srv_name}; log {self.log}")
+            raise NotReachedError(f"no answer of {client.srv_name}:\n{self.log_tail()}")
         return future.result()
 
     def _listen(self, topic: str, handler: Callable[[Any], None]) -> None:
