@@ -2,6 +2,7 @@
 """The commands of ./ibms: what each is called, does and needs."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -118,6 +119,8 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if arguments else 2
+    # To be ended means the same as Ctrl-C: commands that were started are ended too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     name, *rest = arguments
     command = COMMANDS.get(name)
     if command is None:

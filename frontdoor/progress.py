@@ -3,6 +3,7 @@
 
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -48,7 +49,6 @@ class Progress:
         Raises FrontDoorError with the last lines of output if the command fails.
         """
         lines: list[str] = []
-        detail = ""
         self.show(title, is_first=True)
         with subprocess.Popen(
             command,
@@ -57,23 +57,14 @@ class Progress:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         ) as process:
-            assert process.stdout is not None
-            descriptor = process.stdout.fileno()
-            with selectors.DefaultSelector() as selector:
-                selector.register(descriptor, selectors.EVENT_READ)
-                rest = b""
-                while True:
-                    if selector.select(_TICK_S):
-                        data = os.read(descriptor, 65536)
-                        if not data:
-                            break
-                        *complete, rest = (rest + data).split(b"\n")
-                        for raw in complete:
-                            line = raw.decode(errors="replace").rstrip()
-                            lines.append(line)
-                            detail = describe(line) or detail
-                    self.show(f"{title}: {detail}" if detail else title)
+            try:
+                self._follow(title, process, lines, describe)
+            except BaseException:
+                # Ctrl-C reaches only this process: end the command with all that it started.
+                os.killpg(process.pid, signal.SIGTERM)
+                raise
         if process.returncode != 0:
             self.show(f"{title}: failed", is_final=True)
             tail = "\n".join(lines[-_TAIL_LINES:])
@@ -82,3 +73,28 @@ class Progress:
                 f"{process.returncode}; its last lines stand above."
             )
         self.show(f"{title}: done", is_final=True)
+
+    def _follow(
+        self,
+        title: str,
+        process: subprocess.Popen[bytes],
+        lines: list[str],
+        describe: Callable[[str], str | None],
+    ) -> None:
+        assert process.stdout is not None
+        descriptor = process.stdout.fileno()
+        text = title
+        rest = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, selectors.EVENT_READ)
+            while True:
+                if selector.select(_TICK_S):
+                    data = os.read(descriptor, 65536)
+                    if not data:
+                        return
+                    *complete, rest = (rest + data).split(b"\n")
+                    for line in complete:
+                        lines.append(line.decode(errors="replace").rstrip())
+                        if detail := describe(lines[-1]):
+                            text = f"{title}: {detail}"
+                self.show(text)

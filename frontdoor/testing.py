@@ -3,6 +3,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -190,12 +191,19 @@ def _run_part(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         bufsize=0,
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        while data := process.stdout.read(65536):
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-            tail = (tail + data)[-4096:]
+        try:
+            while data := process.stdout.read(65536):
+                sys.stdout.buffer.write(data)
+                sys.stdout.buffer.flush()
+                tail = (tail + data)[-4096:]
+        except KeyboardInterrupt:
+            # Once, and to pytest alone: its fixtures end the nodes that they started.
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
     summary = closing_line(tail.decode(errors="replace"))
     counts = read_counts(summary)
     is_good = process.returncode == 0 or (
