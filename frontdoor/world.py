@@ -83,8 +83,9 @@ def sourced_prefix(ament_prefix_path: str) -> Path | None:
 
 def base_python() -> Path:
     """Return the running interpreter, or the one a virtual environment was made from."""
-    # The launcher runs with -S from .venv if there is one; set-up may be about to replace that.
-    return Path(getattr(sys, "_base_executable", None) or sys.executable)
+    # The launcher runs from .venv if there is one, which set-up may be about to replace. It runs
+    # with -S, so only the link tells where that environment came from.
+    return Path(sys.executable).resolve()
 
 
 def python_of(prefix: Path) -> Path:

@@ -3,6 +3,7 @@
 
 import platform
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -27,6 +28,17 @@ def test_without_ros_the_wheels_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.has_wheels
     assert found.name == "ROS 2 jazzy from wheels"
     assert found.python.exists()
+
+
+def test_base_of_the_own_environment_is_outside_of_it() -> None:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from frontdoor import world as w\n"
+    code += "print(w.base_python())"
+    result = subprocess.run(
+        [ROOT / ".venv/bin/python", "-SEc", code], capture_output=True, text=True, check=True
+    )
+    found = Path(result.stdout.strip())
+    assert found.exists()
+    assert ROOT not in found.parents
 
 
 def test_sourced_ros_is_used(tmp_path: Path) -> None:
