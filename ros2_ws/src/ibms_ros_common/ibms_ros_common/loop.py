@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ibms_battery.clock import Clock, SystemClock
+from ibms_battery.clock import NS_PER_S, Clock, SystemClock
 from ibms_battery.threads import start_thread
 
 
@@ -27,8 +27,9 @@ class LoopTiming:
 class InputLoop:
     """Calls ``step(now_ns)`` once per ``notify()`` and at least every ``period_s``.
 
-    Notifications that arrive while a step runs are merged into one further step. With a clock other than
-    the system's (replay, tests) there is no thread: ``notify()`` runs the step at once.
+    Notifications that arrive while a step runs are merged into one further step. With a clock other
+    than the system's (replay, tests) there is no thread: ``notify()`` runs the step at once, and
+    whoever moves the clock calls ``run_due()`` at ``due_ns``.
     """
 
     def __init__(
@@ -50,6 +51,11 @@ class InputLoop:
         """Longest time between two steps [s]."""
         return self._period_s
 
+    @property
+    def due_ns(self) -> int:
+        """Boot time at which the next step is due without new input [ns]."""
+        return self._last_start_ns + round(self._period_s * NS_PER_S)
+
     def start(self) -> None:
         """Start the thread (live) or allow inline steps (replay)."""
         self._running = True
@@ -70,26 +76,32 @@ class InputLoop:
         if self._thread is not None:
             self._wake.release()
         elif self._running:
-            self._step(self._clock.boot_ns())
+            self._run_step()
+
+    def run_due(self) -> None:
+        """Run the step that is due without new input (replay)."""
+        self._run_step()
 
     def _run(self) -> None:
-        timing = self.timing
         while self._running:
             if self._wake.acquire(timeout=self._period_s):
                 while self._wake.acquire(blocking=False):
                     pass  # merge what queued up while the last step ran
             if not self._running:
                 return
-            start_ns = self._clock.boot_ns()
             try:
-                self._step(start_ns)
+                self._run_step()
             except BaseException as error:
                 # The owner stops publishing, which opens the pack; its diagnostics show the failure.
                 self.failure = error
                 raise
-            execution_ns = self._clock.boot_ns() - start_ns
-            timing.iterations += 1
-            timing.total_execution_ns += execution_ns
-            timing.longest_execution_ns = max(timing.longest_execution_ns, execution_ns)
-            timing.longest_gap_ns = max(timing.longest_gap_ns, start_ns - self._last_start_ns)
-            self._last_start_ns = start_ns
+
+    def _run_step(self) -> None:
+        timing, start_ns = self.timing, self._clock.boot_ns()
+        gap_ns, self._last_start_ns = start_ns - self._last_start_ns, start_ns
+        self._step(start_ns)
+        execution_ns = self._clock.boot_ns() - start_ns
+        timing.iterations += 1
+        timing.total_execution_ns += execution_ns
+        timing.longest_execution_ns = max(timing.longest_execution_ns, execution_ns)
+        timing.longest_gap_ns = max(timing.longest_gap_ns, gap_ns)

@@ -2,8 +2,9 @@
 """Base of all IBMS nodes: lifecycle, typed parameters, manifest interfaces, input supervision, diagnostics.
 
 A node derives from ``BmsNode`` and overrides ``configure``, ``activate``, ``deactivate`` and ``cleanup``. It
-talks to the outside only through ``publish``, ``listen``, ``every``, ``loop`` and ``serve``, so that replay
-can run it in one process on a virtual clock.
+talks to the outside only through ``publish``, ``listen``, ``every``, ``loop`` and ``serve``, so
+that replay can run it on a virtual clock: in one process with what replays it (``sink``), or by
+itself over DDS, where its time follows ``/clock`` and the stamps of its inputs.
 """
 
 import traceback
@@ -19,10 +20,12 @@ from rclpy.clock import Clock as RclClock
 from rclpy.clock import ClockType
 from rclpy.event_handler import QoSLivelinessChangedInfo, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import qos_profile_sensor_data
+from rosgraph_msgs.msg import Clock as ClockMessage
 from std_msgs.msg import Header
 
-from ibms_battery.clock import NS_PER_S, Clock, SystemClock
-from ibms_ros_common import parameters
+from ibms_battery.clock import NS_PER_S, Clock, SystemClock, VirtualClock
+from ibms_ros_common import parameters, virtual_time
 from ibms_ros_common.diagnostics import ERROR, Reporter, Status, to_message
 from ibms_ros_common.loop import InputLoop
 from ibms_ros_common.manifest import interface_class, manifest
@@ -31,6 +34,8 @@ P = TypeVar("P", bound=msgspec.Struct)
 Handler = Callable[[Any], None]
 
 _DIAGNOSTICS_PERIOD_S = 1.0
+_FUTURE_TOLERANCE_NS = NS_PER_S // 1000
+_LARGEST_LEAD_NS = NS_PER_S  # of a stamp before /clock; a larger one is absurd and moves no clock
 
 
 @dataclass
@@ -52,8 +57,9 @@ class BmsNode(LifecycleNode, Generic[P]):
     Args:
         name: node name, as in the manifest.
         kind: structure of its parameters.
-        clock: injected time; the system's clock live, a virtual one in replay.
-        sink: replay only: takes each published ``(topic, message)`` instead of DDS.
+        clock: injected time; the system's clock live, a virtual one in replay: then there are
+            neither timers nor threads, and ``advance`` runs what falls due.
+        sink: replay in one process: takes each published ``(topic, message)`` instead of DDS.
     """
 
     def __init__(
@@ -67,12 +73,14 @@ class BmsNode(LifecycleNode, Generic[P]):
         super().__init__(name, **node_options)
         self.clock: Clock = clock or SystemClock()
         self.inputs: dict[str, Input] = {}
-        self.periodic: list[tuple[float, Callable[[], None]]] = []
+        self.published: dict[str, int] = {}
+        self.periodic: list[virtual_time.Periodic] = []
         self.loops: list[InputLoop] = []
         self.pack_name = ""
         self.is_active = False
         self._kind = kind
         self._sink = sink
+        self._virtual = self.clock if isinstance(self.clock, VirtualClock) else None
         self._outputs: dict[str, Any] = {}
         self._handles: list[tuple[Callable[[Any], Any], Any]] = []
         self._reporters: list[tuple[str, Reporter]] = []
@@ -104,6 +112,7 @@ class BmsNode(LifecycleNode, Generic[P]):
                 raise RuntimeError(
                     f"the manifest does not let {self.get_name()!r} publish {topic!r}"
                 )
+            self.published[topic] = 0
             if self._sink is not None:
                 continue
             publisher = self.create_lifecycle_publisher(
@@ -114,9 +123,12 @@ class BmsNode(LifecycleNode, Generic[P]):
 
     def publish(self, topic: str, message: Any) -> None:
         """Publish on an advertised topic; silently dropped while inactive."""
+        if not self.is_active:
+            return
+        self.published[topic] += 1
         if self._sink is not None:
             self._sink(topic, message)
-        elif self.is_active:
+        else:
             self._outputs[topic].publish(message)
 
     def listen(self, topic: str, handler: Handler, freshness_s: float | None = None) -> Input:
@@ -134,10 +146,11 @@ class BmsNode(LifecycleNode, Generic[P]):
             if entry.single_publisher:
                 # Publishers that died stay matched for seconds; only live ones count.
                 events.liveliness = lambda info: self._on_liveliness(source, info)
+            hear = self.receive if self._virtual is None else self._receive_in_replay
             subscription = self.create_subscription(
                 interface_class(entry.type),
                 topic,
-                lambda message: self.receive(source, message),
+                lambda message: hear(source, message),
                 manifest().qos_of(topic),
                 event_callbacks=events,
             )
@@ -151,7 +164,7 @@ class BmsNode(LifecycleNode, Generic[P]):
         source.received += 1
         if source.freshness_ns is not None:
             age_ns = self.clock.boot_ns() - message.boot_ns
-            if not -NS_PER_S // 1000 <= age_ns <= source.freshness_ns:
+            if not -_FUTURE_TOLERANCE_NS <= age_ns <= source.freshness_ns:
                 source.stale += 1
                 return
             source.oldest_ns = max(source.oldest_ns, age_ns)
@@ -159,8 +172,8 @@ class BmsNode(LifecycleNode, Generic[P]):
 
     def every(self, period_s: float, function: Callable[[], None]) -> None:
         """Call ``function`` every ``period_s`` seconds while the node is active."""
-        self.periodic.append((period_s, function))
-        if self._sink is None:
+        self.periodic.append(virtual_time.Periodic(round(period_s * NS_PER_S), function))
+        if self._virtual is None:
             timer = self.create_timer(
                 period_s, lambda: function() if self.is_active else None, clock=self._steady
             )
@@ -195,6 +208,34 @@ class BmsNode(LifecycleNode, Generic[P]):
         """Topics of the chain that have more than one publisher."""
         return [source.topic for source in self.inputs.values() if source.publishers_alive > 1]
 
+    # Replay ---------------------------------------------------------------------------------------
+
+    def advance(self, boot_ns: int) -> None:
+        """Move the node's virtual clock to ``boot_ns`` and run what falls due on the way.
+
+        Raises:
+            RuntimeError: if the node lives on the machine's clock.
+        """
+        if self._virtual is None:
+            raise RuntimeError(f"{self.get_name()} lives on the machine's clock, nobody moves it")
+        tasks = (*self.periodic, *self.loops) if self.is_active else ()
+        virtual_time.advance(self._virtual, boot_ns, tasks)
+
+    def _receive_in_replay(self, source: Input, message: Any) -> None:
+        # Over DDS a sample may overtake /clock; its stamp proves that its time has come.
+        if message.boot_ns - self.clock.boot_ns() <= _LARGEST_LEAD_NS:
+            self.advance(message.boot_ns)
+        self.receive(source, message)
+
+    def _follow_clock(self) -> None:
+        def on_clock(message: ClockMessage) -> None:
+            self.advance(message.clock.sec * NS_PER_S + message.clock.nanosec)
+
+        subscription = self.create_subscription(
+            ClockMessage, "/clock", on_clock, qos_profile_sensor_data
+        )
+        self._handles.append((self.destroy_subscription, subscription))
+
     # Lifecycle ---------------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -212,6 +253,8 @@ class BmsNode(LifecycleNode, Generic[P]):
                     _DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=self._steady
                 )
                 self._handles.append((self.destroy_timer, timer))
+                if self._virtual is not None:
+                    self._follow_clock()
         except (
             Exception
         ) as error:  # every reason to refuse must reach the log and the state machine
@@ -226,6 +269,8 @@ class BmsNode(LifecycleNode, Generic[P]):
         try:
             self.is_active = True
             self.activate()
+            for periodic in self.periodic:
+                periodic.start(self.clock.boot_ns())
             for loop in self.loops:
                 loop.start()
         except Exception as error:
@@ -268,6 +313,7 @@ class BmsNode(LifecycleNode, Generic[P]):
         self._handles.clear()
         self._outputs.clear()
         self.inputs.clear()
+        self.published.clear()
         self.periodic.clear()
         self.loops.clear()
         self._reporters.clear()
@@ -302,6 +348,7 @@ class BmsNode(LifecycleNode, Generic[P]):
                 }
             )
             source.oldest_ns = 0
+        status.add(**{f"{topic} published": count for topic, count in self.published.items()})
         for loop in self.loops:
             timing = loop.timing
             status.add(
