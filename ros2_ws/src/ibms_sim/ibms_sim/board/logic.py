@@ -21,8 +21,8 @@ from ibms_battery.clock import NS_PER_S
 from ibms_battery.pack import Switch
 from ibms_sim.board.contactor import Contactor
 
-# With the opening time of the contactors and a frame, an opening is fed back within 300 ms.
-MAXIMUM_DEAD_MAN_TIME_S = 0.25
+# With stale limit, hop and opening time it leaves room within 300 ms to opened feedback.
+MAXIMUM_DEAD_MAN_TIME_S = 0.15
 _COUNTER_RANGE = 1 << 32
 
 

@@ -3,7 +3,7 @@
 
 A step of one group costs 1 to 2 ms, so the groups take turns: one is stepped with each step of the
 plant, over the time since its last turn and with its mean current. In between its voltage follows
-the current through the resistance that acts at once.
+the current by what acts at once: ohmic resistance and charge transfer.
 """
 
 from typing import Any
@@ -26,7 +26,8 @@ _INPUTS = (_CURRENT, _TEMPERATURE, _START_NEGATIVE, _START_POSITIVE)
 _OUTPUTS = ("Terminal voltage [V]", "Bulk open-circuit voltage [V]")
 _ZERO_C_K = 273.15
 _POINTS = {"x_n": 10, "x_s": 5, "x_p": 10, "r_n": 12, "r_p": 12}
-_PROBE_A, _PROBE_S = 1.0, 0.001
+_PROBES_A = np.array([-20.0, -10.0, -5.0, -2.5, -1.0, 0.0, 1.0, 2.5, 5.0, 10.0, 20.0])
+_PROBE_S = 0.001
 _FARADAY = 96485.33212
 
 
@@ -90,24 +91,25 @@ class ElectrochemicalCells:
         self._solutions: list[Any] = [None] * count
         self._slow_v: FloatArray = np.zeros(count)
         self.open_circuit_v: FloatArray = np.zeros(count)
-        # What acts at once: the voltage of a current that was just switched on.
-        self._solve(0, _PROBE_A, _PROBE_S)
-        instant_ohm = (self._slow_v[0] - self.open_circuit_v[0]) / _PROBE_A
+        # Voltage of currents just switched on, as a table: charge transfer is not linear.
+        self._jump_v = np.zeros(len(_PROBES_A))
+        for index, probe_a in enumerate(_PROBES_A):
+            self._solutions[0] = None
+            self._solve(0, probe_a * float(capacity_factor[0]), _PROBE_S)
+            self._jump_v[index] = self._slow_v[0] - self.open_circuit_v[0]
         self._solutions[0] = None
-        self._instant_ohm: FloatArray = instant_ohm * resistance_factor / capacity_factor
+        self._resistance_factor = resistance_factor
         for group in range(count):
             self._solve(group, 0.0, step_s)
         self.voltage_v: FloatArray = self._slow_v.copy()
         self._charge_c: FloatArray = np.zeros(count)
         self._since_s: FloatArray = np.zeros(count)
         self._turn = 0
-        # Of the instantaneous part, the model holds this much itself.
-        self._modelled_ohm: FloatArray = instant_ohm / capacity_factor
 
     @property
     def ohmic_ohm(self) -> FloatArray:
         """Resistance of a cell that acts at once (groups,)."""
-        return self._instant_ohm
+        return self._jump(np.ones(len(self.soc))) * self._resistance_factor
 
     def step(self, current_a: FloatArray, temperature_c: FloatArray) -> None:
         """Advance by the fixed step; one group has its turn."""
@@ -119,9 +121,15 @@ class ElectrochemicalCells:
         if group < len(self.soc):
             mean_a = float(self._charge_c[group] / self._since_s[group])
             self._solve(group, mean_a, float(self._since_s[group]))
-            self._slow_v[group] -= self._modelled_ohm[group] * mean_a
+            self._slow_v[group] -= np.interp(
+                mean_a / self._capacity_factor[group], _PROBES_A, self._jump_v
+            )
             self._charge_c[group] = self._since_s[group] = 0.0
-        self.voltage_v = self._slow_v + self._instant_ohm * current_a
+        self.voltage_v = self._slow_v + self._jump(current_a) * self._resistance_factor
+
+    def _jump(self, current_a: FloatArray) -> FloatArray:
+        """Voltage that a current causes at once (groups,)."""
+        return np.interp(current_a / self._capacity_factor, _PROBES_A, self._jump_v)
 
     def _solve(self, group: int, current_a: float, duration_s: float) -> None:
         """Step one group of the model; PyBaMM counts discharge positive."""

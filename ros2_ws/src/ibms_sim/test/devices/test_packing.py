@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layouts packed by hand against the databases."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cantools.database.can import Database
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ibms_end.can.codec import FrameDecoder, data_id_of, find_message
+from ibms_sim.devices import packing
+from ibms_sim.process import simulation_database
+
+CONFIG = Path(__file__).resolve().parents[5] / "config"
+DATABASE: Database = simulation_database(CONFIG / "packs" / "ev_96s.yaml")
+
+U16, I16, U32 = st.integers(0, 65535), st.integers(-32768, 32767), st.integers(0, 2**32 - 1)
+
+
+@given(
+    flags=st.integers(0, 15),
+    counter=U32,
+    time_ms=U32,
+    cells=st.lists(U16, min_size=16, max_size=16),
+    temperatures=st.lists(I16, min_size=4, max_size=4),
+    bleed=U16,
+    open_wire=U16,
+    module_voltage=U16,
+    afe_temperature=I16,
+)
+def test_afe_frame(flags, counter, time_ms, cells, temperatures, **others: int) -> None:  # noqa: ANN001
+    frame = np.zeros(1, dtype=packing.AFE_LAYOUT)
+    frame["flags"], frame["scan_counter"], frame["device_time_ms"] = flags, counter, time_ms
+    frame["cells"], frame["temperatures"] = cells, temperatures
+    for name, value in others.items():
+        frame[name] = value
+    for base in (packing.AFE_MEASUREMENT_ID, packing.AFE_HISTORY_ID):
+        message = DATABASE.get_message_by_frame_id(base)
+        values = message.decode(frame.tobytes(), decode_choices=False, scaling=False)
+        for bit, name in enumerate(
+            ["SelfTestFailed", "OverTemperature", "SupplyFault", "ReferenceFault"]
+        ):
+            assert values[name] == flags >> bit & 1
+        assert [values[f"CellVoltage_{k:02d}"] for k in range(16)] == cells
+        assert [values[f"Temperature_{k:02d}"] for k in range(4)] == temperatures
+        assert (values["ScanCounter"], values["DeviceTime"]) == (counter, time_ms)
+        assert (values["BleedActive"], values["OpenWire"]) == (others["bleed"], others["open_wire"])
+        assert values["ModuleVoltage"] == others["module_voltage"]
+        assert values["AfeTemperature"] == others["afe_temperature"]
+
+
+def test_steps_are_those_of_the_database() -> None:
+    signals = {s.name: s for s in DATABASE.get_message_by_frame_id(0x100).signals}
+    assert signals["CellVoltage_00"].scale == packing.VOLTAGE_STEP_V
+    assert signals["Temperature_00"].scale == packing.TEMPERATURE_STEP_C
+    assert signals["ModuleVoltage"].scale == packing.MODULE_VOLTAGE_STEP_V
+
+
+@given(
+    counter=U32,
+    current=st.floats(-3000, 3000),
+    volts=st.lists(st.floats(0, 1500), min_size=2, max_size=2),
+    charge=st.floats(-1e11, 1e11),
+    shunt=st.floats(-40, 200),
+    flags=st.integers(0, 3),
+)
+def test_pack_sensor(counter, current, volts, charge, shunt, flags) -> None:  # noqa: ANN001
+    data = packing.pack_sensor(counter, current, *volts, charge, shunt, flags)
+    message = find_message(DATABASE, "PackSensor")
+    assert message.frame_id == packing.PACK_SENSOR_ID
+    values = message.decode(bytes(data), decode_choices=False)
+    assert values["SampleCounter"] == counter
+    assert values["Current"] == pytest.approx(current, abs=5.1e-4)
+    assert values["PackVoltage"] == pytest.approx(volts[0], abs=5.1e-4)
+    assert values["LinkVoltage"] == pytest.approx(volts[1], abs=5.1e-4)
+    assert values["Charge"] == pytest.approx(charge, abs=5.2e-4)
+    assert values["ShuntTemperature"] == pytest.approx(shunt, abs=0.051)
+    assert (values["OverRange"], values["SelfTestFailed"]) == (flags & 1, flags >> 1)
+
+
+@given(st.floats(0, 1500), st.floats(0, 1500), st.floats(-3000, 3000))
+def test_simulation_link(pack_v: float, link_v: float, current_a: float) -> None:
+    message = find_message(DATABASE, "SimulationLink")
+    assert message.frame_id == packing.SIMULATION_LINK_ID
+    values = message.decode(packing.simulation_link(pack_v, link_v, current_a))
+    assert values["PackVoltage"] == pytest.approx(pack_v, abs=5.1e-4)
+    assert values["LinkVoltage"] == pytest.approx(link_v, abs=5.1e-4)
+    assert values["Current"] == pytest.approx(current_a, abs=5.1e-4)
+
+
+@pytest.mark.parametrize("identifier", [0x90, *range(0x100, 0x110), *range(0x300, 0x310)])
+def test_protection_is_what_the_receiver_checks(identifier: int) -> None:
+    message = DATABASE.get_message_by_frame_id(identifier)
+    assert data_id_of(message) == packing.DATA_ID_OFFSET + identifier
+    decoder = FrameDecoder(message, protected=True)
+    protection = packing.Protection(identifier)
+    for _ in range(300):  # the counter wraps
+        data = bytearray(message.length)
+        protection.protect(data)
+        assert decoder.decode(data) is not None
+    protection.protect(data, frozen=True)
+    assert decoder.decode(data) is not None
+    protection.protect(data, frozen=True)
+    assert decoder.decode(data) is None
+    assert decoder.rejected["repeated"] == 1
+
+
+def test_converters_saturate() -> None:
+    raw = packing.quantise(np.array([-1.0, 0.00016, 9.0]), packing.VOLTAGE_STEP_V, 0, 65535)
+    assert raw.tolist() == [0, 2, 65535]

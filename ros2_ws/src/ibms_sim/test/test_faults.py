@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ibms_battery.pack import load_pack
+from ibms_sim.faults import (
+    BY_NAME,
+    BY_NUMBER,
+    FAULTS,
+    NO_ELEMENT,
+    FaultSet,
+    InjectCode,
+    check,
+    element_count,
+)
+
+# Effects: each fault of the table, once injected, must show on the bus.
+
+
+def cell(bench, index: int) -> float:  # noqa: ANN001
+    return bench.last["AfeMeasurement_00"][f"CellVoltage_{index:02d}"]
+
+
+def cell_voltage(bench) -> None:  # noqa: ANN001
+    assert bench.inject("cell_voltage", 3, 4.3) is InjectCode.OK
+    bench.run(0.1)
+    assert cell(bench, 3) == pytest.approx(4.3, abs=1e-4)
+    assert bench.inject("cell_voltage", 3, remove=True) is InjectCode.OK
+    bench.run(0.1)
+    assert cell(bench, 3) < 4.15
+
+
+def cell_voltage_offset(bench) -> None:  # noqa: ANN001
+    before = cell(bench, 4)
+    bench.inject("cell_voltage_offset", 4, -0.5)
+    bench.run(0.1)
+    assert cell(bench, 4) == pytest.approx(before - 0.5, abs=0.01)
+
+
+def cell_voltage_stuck(bench) -> None:  # noqa: ANN001
+    bench.inject("cell_voltage_stuck", 2)
+    bench.run(0.05)
+    values, others = set(), set()
+    for _ in range(10):
+        bench.run(0.02)
+        values.add(cell(bench, 2))
+        others.add(cell(bench, 3))
+    assert len(values) == 1
+    assert len(others) > 1
+
+
+def cell_temperature(bench) -> None:  # noqa: ANN001
+    bench.inject("cell_temperature", 1, 71.5)
+    bench.run(0.1)
+    assert bench.last["AfeMeasurement_00"]["Temperature_01"] == pytest.approx(71.5)
+
+
+def cell_temperature_stuck(bench) -> None:  # noqa: ANN001
+    bench.inject("cell_temperature_stuck", 1)
+    bench.run(0.05)
+    values = set()
+    for _ in range(10):
+        bench.run(0.02)
+        values.add(bench.last["AfeMeasurement_00"]["Temperature_01"])
+    assert len(values) == 1
+
+
+def open_wire(bench) -> None:  # noqa: ANN001
+    before = cell(bench, 5) + cell(bench, 6)
+    bench.inject("open_wire", 5)
+    bench.run(0.1)
+    assert bench.last["AfeMeasurement_00"]["OpenWire"] == 1 << 5
+    assert cell(bench, 5) < 0.1
+    assert cell(bench, 6) == pytest.approx(min(before, 6.5535), abs=0.05)
+
+
+def internal_short(bench) -> None:  # noqa: ANN001
+    before = cell(bench, 7)
+    bench.inject("internal_short", 7, 0.1)
+    bench.run(2.0)
+    assert cell(bench, 7) < before - 0.2
+    assert bench.device._plant.stack.temperature_c[7] > bench.device._plant.stack.temperature_c[0]
+
+
+def afe_silent(bench) -> None:  # noqa: ANN001
+    bench.inject("afe_silent", 0)
+    assert bench.count("AfeMeasurement_00", 0.2) == 0
+
+
+def afe_corruption(bench) -> None:  # noqa: ANN001
+    bench.inject("afe_corruption", 0, 3)
+    before = bench.rejected("AfeMeasurement_00").total()
+    assert bench.count("AfeMeasurement_00", 0.2) == 0
+    assert bench.rejected("AfeMeasurement_00").total() - before >= 9
+
+
+def afe_counter_frozen(bench) -> None:  # noqa: ANN001
+    bench.inject("afe_counter_frozen", 0)
+    bench.run(0.05)
+    assert bench.count("AfeMeasurement_00", 0.2) == 0
+    assert bench.rejected("AfeMeasurement_00")["repeated"] >= 9
+
+
+def afe_self_test(bench) -> None:  # noqa: ANN001
+    bench.inject("afe_self_test", 0)
+    bench.run(0.05)
+    assert bench.last["AfeMeasurement_00"]["SelfTestFailed"] == 1
+
+
+def current_offset(bench) -> None:  # noqa: ANN001
+    before = bench.last["PackSensor"]["Current"]
+    bench.inject("current_offset", value=25.0)
+    bench.run(0.05)
+    assert bench.last["PackSensor"]["Current"] == pytest.approx(before + 25.0, abs=1.0)
+
+
+def current_value(bench) -> None:  # noqa: ANN001
+    bench.inject("current_value", value=-400.0)
+    bench.run(0.05)
+    assert bench.last["PackSensor"]["Current"] == pytest.approx(-400.0, abs=1e-3)
+
+
+def pack_sensor_silent(bench) -> None:  # noqa: ANN001
+    bench.inject("pack_sensor_silent")
+    assert bench.count("PackSensor", 0.2) == 0
+
+
+def pack_sensor_counter_frozen(bench) -> None:  # noqa: ANN001
+    bench.inject("pack_sensor_counter_frozen")
+    bench.run(0.05)
+    assert bench.count("PackSensor", 0.2) == 0
+
+
+def pack_sensor_self_test(bench) -> None:  # noqa: ANN001
+    bench.inject("pack_sensor_self_test")
+    bench.run(0.05)
+    assert bench.last["PackSensor"]["SelfTestFailed"] == 1
+
+
+def insulation_resistance(bench) -> None:  # noqa: ANN001
+    bench.inject("insulation_resistance", value=40e3)
+    bench.run(4.0)
+    assert bench.last["InsulationMonitor"]["Resistance"] == pytest.approx(40e3, rel=0.1)
+
+
+def insulation_silent(bench) -> None:  # noqa: ANN001
+    bench.inject("insulation_silent")
+    assert bench.count("InsulationMonitor", 0.5) == 0
+
+
+def environment_silent(bench) -> None:  # noqa: ANN001
+    bench.inject("environment_silent")
+    assert bench.count("Environment", 0.5) == 0
+
+
+def gas(bench) -> None:  # noqa: ANN001
+    bench.inject("gas", value=900.0)
+    bench.run(0.2)
+    assert bench.last["Environment"]["Gas"] == pytest.approx(900, abs=5)
+
+
+def shock(bench) -> None:  # noqa: ANN001
+    bench.inject("shock", value=120.0)
+    bench.run(2.1)
+    assert bench.last["Environment"]["ShockCount"] == 2
+
+
+def link_short(bench) -> None:  # noqa: ANN001
+    bench.inject("link_short", value=0.2)
+    bench.run(0.1)
+    assert bench.last["PackSensor"]["Current"] < -100
+
+
+def precharge_open(bench) -> None:  # noqa: ANN001
+    bench.command(0)
+    bench.run(0.1)
+    bench.device._plant.circuit.link_v = 0.0
+    bench.inject("precharge_open")
+    bench.command(0b101)
+    bench.run(0.5)
+    assert bench.last["SwitchFeedback"]["Closed"] == 0b101
+    assert bench.last["PackSensor"]["LinkVoltage"] < 1.0
+
+
+def bus_loss(bench) -> None:  # noqa: ANN001
+    bench.inject("bus_loss")
+    before = bench.seen.copy()
+    bench.run(1.0)
+    silent = {name for name in bench.seen if bench.seen[name] == before[name]}
+    assert {"AfeMeasurement_00", "PackSensor", "InsulationMonitor", "Environment"} <= silent
+    assert "ThermalFeedback" in silent
+    assert "SwitchFeedback" not in silent
+
+
+def error_frames(bench) -> None:  # noqa: ANN001
+    bench.inject("error_frames")
+    bench.run(0.2)
+    assert bench.error_frames >= 9
+
+
+def weld(bench) -> None:  # noqa: ANN001
+    bench.inject("weld", 1)
+    bench.command(0)
+    assert bench.last["SwitchFeedback"]["Closed"] == 0b010
+    assert bench.last["SimulationContacts"]["Closed"] == 0b010
+
+
+def weld_hidden(bench) -> None:  # noqa: ANN001
+    bench.inject("weld_hidden", 1)
+    bench.command(0)
+    assert bench.last["SwitchFeedback"]["Closed"] == 0
+    assert bench.last["SimulationContacts"]["Closed"] == 0b010
+
+
+def does_not_close(bench) -> None:  # noqa: ANN001
+    bench.command(0)
+    bench.inject("does_not_close", 0)
+    bench.command(0b101)
+    bench.run(0.1)
+    assert bench.last["SwitchFeedback"]["Closed"] == 0b100
+    assert bench.last["SimulationContacts"]["Closed"] == 0b100
+
+
+def interlock_open(bench) -> None:  # noqa: ANN001
+    bench.inject("interlock_open")
+    bench.run(0.05)
+    feedback = bench.last["SwitchFeedback"]
+    assert (feedback["Closed"], feedback["InterlockClosed"], feedback["OpenCause"]) == (0, 0, 3)
+
+
+def emergency_stop(bench) -> None:  # noqa: ANN001
+    bench.inject("emergency_stop")
+    bench.run(0.05)
+    feedback = bench.last["SwitchFeedback"]
+    assert (feedback["Closed"], feedback["EmergencyStop"], feedback["OpenCause"]) == (0, 1, 4)
+
+
+def switch_board_silent(bench) -> None:  # noqa: ANN001
+    bench.inject("switch_board_silent")
+    assert bench.count("SwitchFeedback", 0.2) == 0
+    assert bench.last["SimulationContacts"]["Closed"] == 0b011
+
+
+EFFECTS: dict[str, Callable[..., None]] = {
+    check.__name__: check
+    for check in (
+        cell_voltage, cell_voltage_offset, cell_voltage_stuck, cell_temperature,
+        cell_temperature_stuck, open_wire, internal_short, afe_silent, afe_corruption,
+        afe_counter_frozen, afe_self_test, current_offset, current_value, pack_sensor_silent,
+        pack_sensor_counter_frozen, pack_sensor_self_test, insulation_resistance,
+        insulation_silent, environment_silent, gas, shock, link_short, precharge_open, bus_loss,
+        error_frames, weld, weld_hidden, does_not_close, interlock_open, emergency_stop,
+        switch_board_silent,
+    )
+}  # fmt: skip
+
+
+def test_every_fault_of_the_table_has_its_effect_checked() -> None:
+    assert EFFECTS.keys() == BY_NAME.keys()
+    assert len(BY_NUMBER) == len(FAULTS)
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_effect(bench, name: str) -> None:  # noqa: ANN001
+    bench.connect()
+    EFFECTS[name](bench)
+
+
+def test_a_fault_ends_by_itself(bench) -> None:  # noqa: ANN001
+    bench.run(0.1)
+    bench.inject("cell_voltage", 0, 2.0, duration_s=0.3)
+    bench.run(0.2)
+    assert cell(bench, 0) == pytest.approx(2.0)
+    bench.run(0.2)
+    assert cell(bench, 0) > 3.0
+
+
+# The table and the set of active faults.
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_ranges_are_enforced(config: Path, fault) -> None:  # noqa: ANN001
+    pack = load_pack(config / "packs" / "ev_96s.yaml")
+    count = element_count(fault, pack)
+    good = count - 1 if count else NO_ELEMENT
+    assert check(fault, good, fault.maximum, pack) is InjectCode.OK
+    wrong = [count, -2] + ([NO_ELEMENT] if count else [0])
+    for element in wrong:
+        assert check(fault, element, fault.maximum, pack) is InjectCode.OUT_OF_RANGE
+    if fault.unit:
+        above = fault.maximum + max(1e-6, abs(fault.maximum) * 1e-6)
+        assert check(fault, good, above, pack) is InjectCode.OUT_OF_RANGE
+        assert check(fault, good, float("nan"), pack) is InjectCode.OUT_OF_RANGE
+
+
+def test_devices_answer_for_their_own_faults_only(config: Path) -> None:
+    pack = load_pack(config / "packs" / "ev_96s.yaml")
+    plant, board = FaultSet(pack, "plant"), FaultSet(pack, "switch_board")
+    weld_number = BY_NAME["weld"].number
+    assert plant.inject(weld_number, 0, 0.0, 0.0, False, 0) is None
+    assert board.inject(weld_number, 0, 0.0, 0.0, False, 0) is InjectCode.OK
+    assert plant.inject(9999, 0, 0.0, 0.0, False, 0) is InjectCode.UNKNOWN_FAULT
+    assert board.inject(9999, 0, 0.0, 0.0, False, 0) is None
+
+
+def test_removal_without_element_removes_all(config: Path) -> None:
+    faults = FaultSet(load_pack(config / "packs" / "ev_96s.yaml"), "plant")
+    number = BY_NAME["cell_voltage"].number
+    for index in (1, 5):
+        faults.inject(number, index, 4.0, 1.0, False, 0)
+    assert faults.of("cell_voltage") == {1: 4.0, 5: 4.0}
+    faults.inject(number, NO_ELEMENT, 0.0, 0.0, True, 0)
+    assert faults.of("cell_voltage") == {}
+    assert faults.next_end_ns() is None
