@@ -19,5 +19,9 @@ setup(
     maintainer_email="maintainers@ibms.example",
     description="Command-line tools of IBMS: demo, record, replay, benchmarks, evaluation, doctor.",
     license="Apache-2.0",
-    entry_points={"console_scripts": []},
+    entry_points={
+        "console_scripts": [
+            "replayed_nodes = ibms_tools.playback.process:main",
+        ],
+    },
 )

@@ -20,7 +20,7 @@ from rclpy.clock import Clock as RclClock
 from rclpy.clock import ClockType
 from rclpy.event_handler import QoSLivelinessChangedInfo, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock as ClockMessage
 from std_msgs.msg import Header
 
@@ -35,6 +35,7 @@ Handler = Callable[[Any], None]
 
 _DIAGNOSTICS_PERIOD_S = 1.0
 _FUTURE_TOLERANCE_NS = NS_PER_S // 1000
+_REPLAY_DEPTH = 1000  # live the newest sample counts, in replay each one does
 _LARGEST_LEAD_NS = NS_PER_S  # of a stamp before /clock; a larger one is absurd and moves no clock
 
 
@@ -116,7 +117,7 @@ class BmsNode(LifecycleNode, Generic[P]):
             if self._sink is not None:
                 continue
             publisher = self.create_lifecycle_publisher(
-                interface_class(entry.type), topic, manifest().qos_of(topic)
+                interface_class(entry.type), topic, self._qos_of(topic)
             )
             self._outputs[topic] = publisher
             self._handles.append((self.destroy_lifecycle_publisher, publisher))
@@ -151,7 +152,7 @@ class BmsNode(LifecycleNode, Generic[P]):
                 interface_class(entry.type),
                 topic,
                 lambda message: hear(source, message),
-                manifest().qos_of(topic),
+                self._qos_of(topic),
                 event_callbacks=events,
             )
             self._handles.append((self.destroy_subscription, subscription))
@@ -218,8 +219,14 @@ class BmsNode(LifecycleNode, Generic[P]):
         """
         if self._virtual is None:
             raise RuntimeError(f"{self.get_name()} lives on the machine's clock, nobody moves it")
-        tasks = (*self.periodic, *self.loops) if self.is_active else ()
+        tasks: list[virtual_time.Task] = [*self.periodic, *self.loops] if self.is_active else []
         virtual_time.advance(self._virtual, boot_ns, tasks)
+
+    def _qos_of(self, topic: str) -> QoSProfile:
+        profile = manifest().qos_of(topic)
+        if self._virtual is not None:
+            profile.depth = _REPLAY_DEPTH
+        return profile
 
     def _receive_in_replay(self, source: Input, message: Any) -> None:
         # Over DDS a sample may overtake /clock; its stamp proves that its time has come.
@@ -232,7 +239,7 @@ class BmsNode(LifecycleNode, Generic[P]):
             self.advance(message.clock.sec * NS_PER_S + message.clock.nanosec)
 
         subscription = self.create_subscription(
-            ClockMessage, "/clock", on_clock, qos_profile_sensor_data
+            ClockMessage, "/clock", on_clock, QoSProfile(depth=_REPLAY_DEPTH)
         )
         self._handles.append((self.destroy_subscription, subscription))
 
