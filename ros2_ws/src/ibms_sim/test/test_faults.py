@@ -10,20 +10,23 @@ from ibms_sim.faults import (
     BY_NUMBER,
     FAULTS,
     NO_ELEMENT,
+    Fault,
     FaultSet,
     InjectCode,
     check,
     element_count,
 )
 
+from .conftest import Bench
+
 # Effects: each fault of the table, once injected, must show on the bus.
 
 
-def cell(bench, index: int) -> float:  # noqa: ANN001
+def cell(bench: Bench, index: int) -> float:
     return bench.last["AfeMeasurement_00"][f"CellVoltage_{index:02d}"]
 
 
-def cell_voltage(bench) -> None:  # noqa: ANN001
+def cell_voltage(bench: Bench) -> None:
     assert bench.inject("cell_voltage", 3, 4.3) is InjectCode.OK
     bench.run(0.1)
     assert cell(bench, 3) == pytest.approx(4.3, abs=1e-4)
@@ -32,14 +35,14 @@ def cell_voltage(bench) -> None:  # noqa: ANN001
     assert cell(bench, 3) < 4.15
 
 
-def cell_voltage_offset(bench) -> None:  # noqa: ANN001
+def cell_voltage_offset(bench: Bench) -> None:
     before = cell(bench, 4)
     bench.inject("cell_voltage_offset", 4, -0.5)
     bench.run(0.1)
     assert cell(bench, 4) == pytest.approx(before - 0.5, abs=0.01)
 
 
-def cell_voltage_stuck(bench) -> None:  # noqa: ANN001
+def cell_voltage_stuck(bench: Bench) -> None:
     bench.inject("cell_voltage_stuck", 2)
     bench.run(0.05)
     values, others = set(), set()
@@ -51,13 +54,13 @@ def cell_voltage_stuck(bench) -> None:  # noqa: ANN001
     assert len(others) > 1
 
 
-def cell_temperature(bench) -> None:  # noqa: ANN001
+def cell_temperature(bench: Bench) -> None:
     bench.inject("cell_temperature", 1, 71.5)
     bench.run(0.1)
     assert bench.last["AfeMeasurement_00"]["Temperature_01"] == pytest.approx(71.5)
 
 
-def cell_temperature_stuck(bench) -> None:  # noqa: ANN001
+def cell_temperature_stuck(bench: Bench) -> None:
     bench.inject("cell_temperature_stuck", 1)
     bench.run(0.05)
     values = set()
@@ -67,7 +70,7 @@ def cell_temperature_stuck(bench) -> None:  # noqa: ANN001
     assert len(values) == 1
 
 
-def open_wire(bench) -> None:  # noqa: ANN001
+def open_wire(bench: Bench) -> None:
     before = cell(bench, 5) + cell(bench, 6)
     bench.inject("open_wire", 5)
     bench.run(0.1)
@@ -76,7 +79,7 @@ def open_wire(bench) -> None:  # noqa: ANN001
     assert cell(bench, 6) == pytest.approx(min(before, 6.5535), abs=0.05)
 
 
-def internal_short(bench) -> None:  # noqa: ANN001
+def internal_short(bench: Bench) -> None:
     before = cell(bench, 7)
     bench.inject("internal_short", 7, 0.1)
     bench.run(2.0)
@@ -84,96 +87,96 @@ def internal_short(bench) -> None:  # noqa: ANN001
     assert bench.device._plant.stack.temperature_c[7] > bench.device._plant.stack.temperature_c[0]
 
 
-def afe_silent(bench) -> None:  # noqa: ANN001
+def afe_silent(bench: Bench) -> None:
     bench.inject("afe_silent", 0)
     assert bench.count("AfeMeasurement_00", 0.2) == 0
 
 
-def afe_corruption(bench) -> None:  # noqa: ANN001
+def afe_corruption(bench: Bench) -> None:
     bench.inject("afe_corruption", 0, 3)
     before = bench.rejected("AfeMeasurement_00").total()
     assert bench.count("AfeMeasurement_00", 0.2) == 0
     assert bench.rejected("AfeMeasurement_00").total() - before >= 9
 
 
-def afe_counter_frozen(bench) -> None:  # noqa: ANN001
+def afe_counter_frozen(bench: Bench) -> None:
     bench.inject("afe_counter_frozen", 0)
     bench.run(0.05)
     assert bench.count("AfeMeasurement_00", 0.2) == 0
     assert bench.rejected("AfeMeasurement_00")["repeated"] >= 9
 
 
-def afe_self_test(bench) -> None:  # noqa: ANN001
+def afe_self_test(bench: Bench) -> None:
     bench.inject("afe_self_test", 0)
     bench.run(0.05)
     assert bench.last["AfeMeasurement_00"]["SelfTestFailed"] == 1
 
 
-def current_offset(bench) -> None:  # noqa: ANN001
+def current_offset(bench: Bench) -> None:
     before = bench.last["PackSensor"]["Current"]
     bench.inject("current_offset", value=25.0)
     bench.run(0.05)
     assert bench.last["PackSensor"]["Current"] == pytest.approx(before + 25.0, abs=1.0)
 
 
-def current_value(bench) -> None:  # noqa: ANN001
+def current_value(bench: Bench) -> None:
     bench.inject("current_value", value=-400.0)
     bench.run(0.05)
     assert bench.last["PackSensor"]["Current"] == pytest.approx(-400.0, abs=1e-3)
 
 
-def pack_sensor_silent(bench) -> None:  # noqa: ANN001
+def pack_sensor_silent(bench: Bench) -> None:
     bench.inject("pack_sensor_silent")
     assert bench.count("PackSensor", 0.2) == 0
 
 
-def pack_sensor_counter_frozen(bench) -> None:  # noqa: ANN001
+def pack_sensor_counter_frozen(bench: Bench) -> None:
     bench.inject("pack_sensor_counter_frozen")
     bench.run(0.05)
     assert bench.count("PackSensor", 0.2) == 0
 
 
-def pack_sensor_self_test(bench) -> None:  # noqa: ANN001
+def pack_sensor_self_test(bench: Bench) -> None:
     bench.inject("pack_sensor_self_test")
     bench.run(0.05)
     assert bench.last["PackSensor"]["SelfTestFailed"] == 1
 
 
-def insulation_resistance(bench) -> None:  # noqa: ANN001
+def insulation_resistance(bench: Bench) -> None:
     bench.inject("insulation_resistance", value=40e3)
     bench.run(4.0)
     assert bench.last["InsulationMonitor"]["Resistance"] == pytest.approx(40e3, rel=0.1)
 
 
-def insulation_silent(bench) -> None:  # noqa: ANN001
+def insulation_silent(bench: Bench) -> None:
     bench.inject("insulation_silent")
     assert bench.count("InsulationMonitor", 0.5) == 0
 
 
-def environment_silent(bench) -> None:  # noqa: ANN001
+def environment_silent(bench: Bench) -> None:
     bench.inject("environment_silent")
     assert bench.count("Environment", 0.5) == 0
 
 
-def gas(bench) -> None:  # noqa: ANN001
+def gas(bench: Bench) -> None:
     bench.inject("gas", value=900.0)
     bench.run(0.2)
     assert bench.last["Environment"]["Gas"] == pytest.approx(900, abs=5)
 
 
-def shock(bench) -> None:  # noqa: ANN001
+def shock(bench: Bench) -> None:
     bench.inject("shock", value=120.0)
     bench.run(2.1)
     assert bench.last["Environment"]["ShockCount"] == 2
 
 
-def link_short(bench) -> None:  # noqa: ANN001
+def link_short(bench: Bench) -> None:
     bench.inject("link_short", value=0.2)
     bench.run(0.1)
     assert bench.last["PackSensor"]["Current"] < -100
 
 
-def precharge_open(bench) -> None:  # noqa: ANN001
+def precharge_open(bench: Bench) -> None:
     bench.command(0)
     bench.run(0.1)
     bench.device._plant.circuit.link_v = 0.0
@@ -184,7 +187,7 @@ def precharge_open(bench) -> None:  # noqa: ANN001
     assert bench.last["PackSensor"]["LinkVoltage"] < 1.0
 
 
-def bus_loss(bench) -> None:  # noqa: ANN001
+def bus_loss(bench: Bench) -> None:
     bench.inject("bus_loss")
     before = bench.seen.copy()
     bench.run(1.0)
@@ -194,27 +197,27 @@ def bus_loss(bench) -> None:  # noqa: ANN001
     assert "SwitchFeedback" not in silent
 
 
-def error_frames(bench) -> None:  # noqa: ANN001
+def error_frames(bench: Bench) -> None:
     bench.inject("error_frames")
     bench.run(0.2)
     assert bench.error_frames >= 9
 
 
-def weld(bench) -> None:  # noqa: ANN001
+def weld(bench: Bench) -> None:
     bench.inject("weld", 1)
     bench.command(0)
     assert bench.last["SwitchFeedback"]["Closed"] == 0b010
     assert bench.last["SimulationContacts"]["Closed"] == 0b010
 
 
-def weld_hidden(bench) -> None:  # noqa: ANN001
+def weld_hidden(bench: Bench) -> None:
     bench.inject("weld_hidden", 1)
     bench.command(0)
     assert bench.last["SwitchFeedback"]["Closed"] == 0
     assert bench.last["SimulationContacts"]["Closed"] == 0b010
 
 
-def does_not_close(bench) -> None:  # noqa: ANN001
+def does_not_close(bench: Bench) -> None:
     bench.command(0)
     bench.inject("does_not_close", 0)
     bench.command(0b101)
@@ -223,21 +226,21 @@ def does_not_close(bench) -> None:  # noqa: ANN001
     assert bench.last["SimulationContacts"]["Closed"] == 0b100
 
 
-def interlock_open(bench) -> None:  # noqa: ANN001
+def interlock_open(bench: Bench) -> None:
     bench.inject("interlock_open")
     bench.run(0.05)
     feedback = bench.last["SwitchFeedback"]
     assert (feedback["Closed"], feedback["InterlockClosed"], feedback["OpenCause"]) == (0, 0, 3)
 
 
-def emergency_stop(bench) -> None:  # noqa: ANN001
+def emergency_stop(bench: Bench) -> None:
     bench.inject("emergency_stop")
     bench.run(0.05)
     feedback = bench.last["SwitchFeedback"]
     assert (feedback["Closed"], feedback["EmergencyStop"], feedback["OpenCause"]) == (0, 1, 4)
 
 
-def switch_board_silent(bench) -> None:  # noqa: ANN001
+def switch_board_silent(bench: Bench) -> None:
     bench.inject("switch_board_silent")
     assert bench.count("SwitchFeedback", 0.2) == 0
     assert bench.last["SimulationContacts"]["Closed"] == 0b011
@@ -263,12 +266,12 @@ def test_every_fault_of_the_table_has_its_effect_checked() -> None:
 
 
 @pytest.mark.parametrize("name", EFFECTS)
-def test_effect(bench, name: str) -> None:  # noqa: ANN001
+def test_effect(bench: Bench, name: str) -> None:
     bench.connect()
     EFFECTS[name](bench)
 
 
-def test_a_fault_ends_by_itself(bench) -> None:  # noqa: ANN001
+def test_a_fault_ends_by_itself(bench: Bench) -> None:
     bench.run(0.1)
     bench.inject("cell_voltage", 0, 2.0, duration_s=0.3)
     bench.run(0.2)
@@ -281,7 +284,7 @@ def test_a_fault_ends_by_itself(bench) -> None:  # noqa: ANN001
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_ranges_are_enforced(config: Path, fault) -> None:  # noqa: ANN001
+def test_ranges_are_enforced(config: Path, fault: Fault) -> None:
     pack = load_pack(config / "packs" / "ev_96s.yaml")
     count = element_count(fault, pack)
     good = count - 1 if count else NO_ELEMENT

@@ -9,11 +9,11 @@ import pytest
 from ibms_end.can.bus import BusConfiguration
 from ibms_sim.injection import InjectionClient, ResultCode
 
-from .conftest import free_port
+from .conftest import Bench, free_port
 
 
 @pytest.fixture
-def client(bench, config: Path) -> Iterator[InjectionClient]:  # noqa: ANN001
+def client(bench: Bench, config: Path) -> Iterator[InjectionClient]:
     """A client, with the devices running in a thread."""
     stop = threading.Event()
 
@@ -31,7 +31,7 @@ def client(bench, config: Path) -> Iterator[InjectionClient]:  # noqa: ANN001
     client.close()
 
 
-def test_devices_answer(client: InjectionClient, bench) -> None:  # noqa: ANN001
+def test_devices_answer(client: InjectionClient, bench: Bench) -> None:
     assert client.inject("cell_voltage", 2, 4.31).success
     assert client.inject("weld", 0).success
     assert client.inject("cell_voltage", 2, remove=True).success

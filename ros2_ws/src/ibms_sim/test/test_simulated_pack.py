@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Behaviour of both devices together, seen from the bus."""
 
+import can
 import pytest
 
-from ibms_sim.injection import InjectCode
+from ibms_sim.faults import InjectCode
+
+from .conftest import Bench
 
 MAIN, PRECHARGE = 0b011, 0b101
 
 
-def test_rates_and_counters(bench) -> None:  # noqa: ANN001
+def test_rates_and_counters(bench: Bench) -> None:
     bench.run(0.1)
     before = bench.seen.copy()
     first = bench.last["AfeMeasurement_00"]
@@ -26,7 +29,7 @@ def test_rates_and_counters(bench) -> None:  # noqa: ANN001
     assert all(not decoder.rejected for decoder in bench.decoders.values())
 
 
-def test_precharges_closes_and_carries_current(bench) -> None:  # noqa: ANN001
+def test_precharges_closes_and_carries_current(bench: Bench) -> None:
     bench.run(0.2)
     bench.command(0, arm=True)
     bench.command(PRECHARGE)
@@ -49,7 +52,7 @@ def test_precharges_closes_and_carries_current(bench) -> None:  # noqa: ANN001
     assert bench.last["PackSensor"]["Current"] == pytest.approx(0.0, abs=0.5)
 
 
-def test_opens_when_permits_stop(bench) -> None:  # noqa: ANN001
+def test_opens_when_permits_stop(bench: Bench) -> None:
     bench.connect()
     bench.permits = False
     bench.run(0.10)
@@ -64,24 +67,26 @@ def test_opens_when_permits_stop(bench) -> None:  # noqa: ANN001
     assert bench.last["SwitchFeedback"]["Closed"] == 0
 
 
-def test_a_dead_board_is_an_open_pack(bench) -> None:  # noqa: ANN001
+def test_a_dead_board_is_an_open_pack(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.connect()
     bench.run(0.2)
-    bench.board.run_due = lambda wait_s: None
+    monkeypatch.setattr(bench.board, "run_due", lambda wait_s: None)
     bench.run(0.3)
     assert bench.last["PackSensor"]["Current"] == pytest.approx(0.0, abs=0.5)
 
 
-def test_the_board_marks_voltages_it_does_not_get(bench) -> None:  # noqa: ANN001
+def test_the_board_marks_voltages_it_does_not_get(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.connect()
-    bench.device.run_due = lambda: None
+    monkeypatch.setattr(bench.device, "run_due", lambda: None)
     bench.run(0.3)
     # Outside the range of the signal, and never 0.
     assert bench.last["SwitchFeedback"]["LinkVoltage"] > 1500
     assert bench.last["SwitchFeedback"]["PackVoltage"] > 1500
 
 
-def test_balancing_acts_and_ends_by_itself(bench) -> None:  # noqa: ANN001
+def test_balancing_acts_and_ends_by_itself(bench: Bench) -> None:
     bench.run(0.1)
     bench.send("AfeBalancing", BleedMask_00=0b1010)
     bench.run(1.0)
@@ -94,17 +99,19 @@ def test_balancing_acts_and_ends_by_itself(bench) -> None:  # noqa: ANN001
     assert bench.last["AfeMeasurement_00"]["BleedActive"] == 0
 
 
-def test_history_comes_oldest_first_beside_the_live_scans(bench) -> None:  # noqa: ANN001
+def test_history_comes_oldest_first_beside_the_live_scans(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.run(2.0)
     seen: list[float] = []
     receive = bench._receive
 
-    def record(message) -> None:  # noqa: ANN001
+    def record(message: can.Message) -> None:
         receive(message)
         if message.arbitration_id == 0x300:
             seen.append(bench.last["AfeHistory_00"]["ScanCounter"])
 
-    bench._receive = record
+    monkeypatch.setattr(bench, "_receive", record)
     bench.send("AfeHistoryRequest", FirstScan=11, ScanCount=40)
     live = bench.seen["AfeMeasurement_00"]
     bench.run(0.2)
@@ -112,7 +119,7 @@ def test_history_comes_oldest_first_beside_the_live_scans(bench) -> None:  # noq
     assert bench.seen["AfeMeasurement_00"] - live == pytest.approx(10, abs=1)
 
 
-def test_follows_the_limits_of_the_bms(bench) -> None:  # noqa: ANN001
+def test_follows_the_limits_of_the_bms(bench: Bench) -> None:
     bench.connect()
     bench.run(0.1)
     assert bench.last["PackSensor"]["Current"] == pytest.approx(-6.0, abs=0.5)
@@ -131,7 +138,7 @@ def test_follows_the_limits_of_the_bms(bench) -> None:  # noqa: ANN001
     assert bench.last["PackSensor"]["Current"] == pytest.approx(0.0, abs=0.3)
 
 
-def test_thermal_actuators_act_and_fall_back(bench) -> None:  # noqa: ANN001
+def test_thermal_actuators_act_and_fall_back(bench: Bench) -> None:
     bench.run(0.1)
     bench.send("ThermalCommand", Pump=80, Heater=50)
     bench.run(1.0)
@@ -142,7 +149,7 @@ def test_thermal_actuators_act_and_fall_back(bench) -> None:  # noqa: ANN001
     assert (feedback["Pump"], feedback["Heater"], feedback["CommandFresh"]) == (0, 0, 0)
 
 
-def test_a_frame_with_wrong_crc_commands_nothing(bench) -> None:  # noqa: ANN001
+def test_a_frame_with_wrong_crc_commands_nothing(bench: Bench) -> None:
     bench.run(0.1)
     frame = bench._encoders["AfeBalancing"].encode({"BleedMask_00": 7})
     frame.data[5] ^= 0x10
@@ -151,5 +158,5 @@ def test_a_frame_with_wrong_crc_commands_nothing(bench) -> None:  # noqa: ANN001
     assert bench.last["AfeMeasurement_00"]["BleedActive"] == 0
 
 
-def test_a_short_cannot_be_injected_into_a_cell_that_is_out_of_range(bench) -> None:  # noqa: ANN001
+def test_a_short_cannot_be_injected_into_a_cell_that_is_out_of_range(bench: Bench) -> None:
     assert bench.inject("internal_short", 12, 0.1) is InjectCode.OUT_OF_RANGE

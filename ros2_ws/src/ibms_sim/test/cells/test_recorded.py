@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ from ibms_battery.recordings import Recording, find_columns, load_recording
 from ibms_sim.cells.recorded import Player, RecordedDemand, RecordedStack
 from ibms_sim.cells.thermal import Actuation
 from ibms_sim.configuration import load_simulation
+from ibms_sim.faults import InjectCode
+
+from ..conftest import Bench
 
 ROOT = Path(__file__).resolve().parents[5]
 DATA = Path(os.environ.get("IBMS_DATA", ROOT.parent / "shared" / "data"))
@@ -71,7 +75,9 @@ def test_the_pack_carries_the_current_of_all_cells_in_parallel() -> None:
     assert demand.current_a(10.0, 350.0) == pytest.approx(-184.0)
 
 
-def test_a_measured_drive_cycle_comes_over_the_bus(config: Path, make_bench) -> None:  # noqa: ANN001
+def test_a_measured_drive_cycle_comes_over_the_bus(
+    config: Path, make_bench: Callable[..., Bench]
+) -> None:
     if not US06.is_file():
         pytest.skip("measured data are not here; set IBMS_DATA")
     measured = load_recording(US06, find_columns(US06))
@@ -95,4 +101,4 @@ def test_a_measured_drive_cycle_comes_over_the_bus(config: Path, make_bench) -> 
     current_a = np.interp(played_s, measured.time_s, measured.current_a) * 46
     assert bench.last["PackSensor"]["Current"] == pytest.approx(current_a, abs=3.0)
     # Recorded cells cannot be shorted: the device says so.
-    assert bench.inject("internal_short", 3, 0.1).name == "UNKNOWN_FAULT"
+    assert bench.inject("internal_short", 3, 0.1) is InjectCode.UNKNOWN_FAULT

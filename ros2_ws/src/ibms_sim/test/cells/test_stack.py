@@ -2,15 +2,18 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from ibms_battery.pack import Pack, load_pack
 from ibms_sim.build import model_stack
+from ibms_sim.cells.reduced import ReducedCells
 from ibms_sim.cells.stack import ModelStack
 from ibms_sim.cells.thermal import Actuation
 from ibms_sim.configuration import load_simulation
 
-NONE = np.zeros(96)
+FloatArray = npt.NDArray[np.float64]
+NONE: FloatArray = np.zeros(96)
 
 
 @pytest.fixture
@@ -24,7 +27,13 @@ def stack(config: Path, pack: Pack) -> ModelStack:
     return model_stack(pack, simulation, config / "simulation", np.random.default_rng(1))
 
 
-def run(stack: ModelStack, current_a: float, seconds: float, bleed=NONE, short=NONE) -> None:  # noqa: ANN001
+def run(
+    stack: ModelStack,
+    current_a: float,
+    seconds: float,
+    bleed: FloatArray = NONE,
+    short: FloatArray = NONE,
+) -> None:
     for _ in range(round(seconds / 0.01)):
         stack.step(current_a, bleed, short, Actuation(), 0.0)
 
@@ -51,6 +60,7 @@ def test_a_balancing_resistor_draws_charge_from_its_group_only(
     expected = stack.voltage_v[5] / 33.0 * 30.0 / 3600 / (5.10995 * pack.parallel)
     assert lost[5] - np.median(lost) == pytest.approx(expected, rel=0.05)
     # The others lose what leaks away in them (1e-12: rounding of 3000 additions to about 0.8).
+    assert isinstance(stack.bank, ReducedCells)
     leaked = stack._leakage_a * 30.0 / 3600 / stack.bank.capacity_ah
     np.testing.assert_allclose(np.delete(lost, 5), np.delete(leaked, 5), rtol=0, atol=1e-12)
 

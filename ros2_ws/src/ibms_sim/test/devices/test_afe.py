@@ -27,8 +27,8 @@ def modules(pack: Pack, sensors: Sensors) -> AfeModules:
 
 def test_values_reach_the_channel_of_their_cell(pack: Pack) -> None:
     afe = modules(pack, exact())
-    volts = 3.0 + np.arange(96) * 0.01
-    degrees = np.repeat(np.arange(24) * 1.0, 4)
+    volts = np.linspace(3.0, 3.95, 96)
+    degrees = np.repeat(np.arange(24, dtype=np.float64), 4)
     frames = afe.scan(volts, degrees, 20.0, 1234)
     np.testing.assert_array_equal(frames["cells"].ravel(), np.rint(volts * 1e4))
     np.testing.assert_array_equal(frames["temperatures"].ravel(), np.arange(24) * 100)

@@ -2,10 +2,11 @@
 """The layouts packed by hand against the databases."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
-from cantools.database.can import Database
+from cantools.database.can import Database, Message
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,12 @@ from ibms_sim.process import simulation_database
 
 CONFIG = Path(__file__).resolve().parents[5] / "config"
 DATABASE: Database = simulation_database(CONFIG / "packs" / "ev_96s.yaml")
+
+
+def decode(message: Message, data: bytes, scaling: bool = True) -> dict[str, float]:
+    values = message.decode(data, decode_choices=False, scaling=scaling)
+    return cast("dict[str, float]", values)
+
 
 U16, I16, U32 = st.integers(0, 65535), st.integers(-32768, 32767), st.integers(0, 2**32 - 1)
 
@@ -30,7 +37,14 @@ U16, I16, U32 = st.integers(0, 65535), st.integers(-32768, 32767), st.integers(0
     module_voltage=U16,
     afe_temperature=I16,
 )
-def test_afe_frame(flags, counter, time_ms, cells, temperatures, **others: int) -> None:  # noqa: ANN001
+def test_afe_frame(
+    flags: int,
+    counter: int,
+    time_ms: int,
+    cells: list[int],
+    temperatures: list[int],
+    **others: int,
+) -> None:
     frame = np.zeros(1, dtype=packing.AFE_LAYOUT)
     frame["flags"], frame["scan_counter"], frame["device_time_ms"] = flags, counter, time_ms
     frame["cells"], frame["temperatures"] = cells, temperatures
@@ -38,7 +52,7 @@ def test_afe_frame(flags, counter, time_ms, cells, temperatures, **others: int) 
         frame[name] = value
     for base in (packing.AFE_MEASUREMENT_ID, packing.AFE_HISTORY_ID):
         message = DATABASE.get_message_by_frame_id(base)
-        values = message.decode(frame.tobytes(), decode_choices=False, scaling=False)
+        values = decode(message, frame.tobytes(), scaling=False)
         for bit, name in enumerate(
             ["SelfTestFailed", "OverTemperature", "SupplyFault", "ReferenceFault"]
         ):
@@ -66,11 +80,13 @@ def test_steps_are_those_of_the_database() -> None:
     shunt=st.floats(-40, 200),
     flags=st.integers(0, 3),
 )
-def test_pack_sensor(counter, current, volts, charge, shunt, flags) -> None:  # noqa: ANN001
-    data = packing.pack_sensor(counter, current, *volts, charge, shunt, flags)
+def test_pack_sensor(
+    counter: int, current: float, volts: list[float], charge: float, shunt: float, flags: int
+) -> None:
+    data = packing.pack_sensor(counter, current, volts[0], volts[1], charge, shunt, flags)
     message = find_message(DATABASE, "PackSensor")
     assert message.frame_id == packing.PACK_SENSOR_ID
-    values = message.decode(bytes(data), decode_choices=False)
+    values = decode(message, bytes(data))
     assert values["SampleCounter"] == counter
     assert values["Current"] == pytest.approx(current, abs=5.1e-4)
     assert values["PackVoltage"] == pytest.approx(volts[0], abs=5.1e-4)
@@ -84,7 +100,7 @@ def test_pack_sensor(counter, current, volts, charge, shunt, flags) -> None:  # 
 def test_simulation_link(pack_v: float, link_v: float, current_a: float) -> None:
     message = find_message(DATABASE, "SimulationLink")
     assert message.frame_id == packing.SIMULATION_LINK_ID
-    values = message.decode(packing.simulation_link(pack_v, link_v, current_a))
+    values = decode(message, packing.simulation_link(pack_v, link_v, current_a))
     assert values["PackVoltage"] == pytest.approx(pack_v, abs=5.1e-4)
     assert values["LinkVoltage"] == pytest.approx(link_v, abs=5.1e-4)
     assert values["Current"] == pytest.approx(current_a, abs=5.1e-4)

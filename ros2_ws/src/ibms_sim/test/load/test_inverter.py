@@ -35,7 +35,14 @@ def test_a_bms_that_never_spoke_limits_nothing() -> None:
     discharge_w=st.floats(0, 1e5),
     link_v=st.floats(100, 500),
 )
-def test_never_beyond_a_limit(wanted, charge_a, discharge_a, charge_w, discharge_w, link_v) -> None:  # noqa: ANN001
+def test_never_beyond_a_limit(
+    wanted: float,
+    charge_a: float,
+    discharge_a: float,
+    charge_w: float,
+    discharge_w: float,
+    link_v: float,
+) -> None:
     inverter = limited(
         ChargeCurrent=charge_a,
         DischargeCurrent=discharge_a,
