@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Description of a pack as configuration: cells, arrangement, switches and timing."""
 
+import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +18,9 @@ def unit(name: str) -> dict[str, str]:
 
 PositiveFloat = Annotated[float, Meta(gt=0)]
 Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]*$")]
+
+# No chemistry can be used below this; a pack voltage that means less is a wrong reading.
+_LOWEST_GROUP_VOLTAGE_V = 1.0
 
 
 class Cell(Struct, forbid_unknown_fields=True, frozen=True):
@@ -70,7 +75,8 @@ class Switching(Struct, forbid_unknown_fields=True, frozen=True):
 
     def mask(self, configuration_name: str) -> int:
         """Bit mask of the switches closed in a configuration."""
-        return sum(1 << self.index(name) for name in self.configurations[configuration_name])
+        closed = self.configurations[configuration_name]
+        return sum(1 << self.index(name) for name in closed)
 
 
 class Precharge(Struct, forbid_unknown_fields=True, frozen=True):
@@ -106,6 +112,18 @@ class Pack(Struct, forbid_unknown_fields=True, frozen=True):
         list[int], Meta(description="temperature sensor of each cell; empty: spread evenly")
     ] = []
 
+    def precharge_is_complete(self, pack_voltage_v: float, link_voltage_v: float) -> bool:
+        """True if both sides of the contactors are known to be near enough to connect them.
+
+        A link far above the pack is refused as well: current would rush into the cells.
+        """
+        allowed_v = (1.0 - self.precharge.complete_ratio) * pack_voltage_v
+        # Comparisons with NaN are false: unmeasured never counts as precharged.
+        return (
+            pack_voltage_v >= self.series * _LOWEST_GROUP_VOLTAGE_V
+            and abs(link_voltage_v - pack_voltage_v) <= allowed_v
+        )
+
     def temperature_sensor_of_cell(self) -> list[int]:
         """Index of the temperature sensor that stands for each cell."""
         if self.sensor_of_cell:
@@ -127,23 +145,46 @@ def load_pack(path: Path | str) -> Pack:
             raise document.error(
                 ["switching", "switches", index], f"a second switch is called {name!r}"
             )
+    name_of_set: dict[frozenset[str], str] = {}
     for name, closed in pack.switching.configurations.items():
+        within = ["switching", "configurations", name]
         for index, switch in enumerate(closed):
             if switch not in names:
                 raise document.error(
-                    ["switching", "configurations", name, index],
+                    [*within, index],
                     f"no switch is called {switch!r}, expected one of {', '.join(names)}",
                 )
+            if switch in closed[:index]:
+                raise document.error([*within, index], f"{switch!r} stands twice, remove one")
+        twin = name_of_set.setdefault(frozenset(closed), name)
+        if twin != name:
+            raise document.error(
+                within, f"closes the same switches as {twin!r}; feedback could not tell them apart"
+            )
     if pack.switching.configurations.get("open") != []:
         raise document.error(
             ["switching", "configurations"], "must hold 'open: []', the state with nothing closed"
         )
+    ways: set[tuple[str, str]] = set()
     for index, way in enumerate(pack.switching.transitions):
+        here: list[str | int] = ["switching", "transitions", index]
         for end in (way.source, way.target):
             if end not in pack.switching.configurations:
-                raise document.error(
-                    ["switching", "transitions", index], f"no configuration is called {end!r}"
-                )
+                raise document.error(here, f"no configuration is called {end!r}")
+        if way.source == way.target:
+            raise document.error(here, f"leads from {way.source!r} to itself, remove it")
+        if (way.source, way.target) in ways:
+            raise document.error(here, f"{way.source!r} to {way.target!r} stands twice, remove one")
+        ways.add((way.source, way.target))
+    needed_s = -math.log(1.0 - pack.precharge.complete_ratio) * (
+        pack.precharge.resistor_ohm * pack.precharge.link_capacitance_f
+    )
+    if pack.precharge.timeout_s <= needed_s:
+        raise document.error(
+            ["precharge", "timeout_s"],
+            f"found {pack.precharge.timeout_s:g} s, but resistor and capacitance take "
+            f"{needed_s:.2g} s to reach complete_ratio; give more",
+        )
     if pack.sensor_of_cell and len(pack.sensor_of_cell) != pack.series:
         raise document.error(
             ["sensor_of_cell"],
@@ -162,11 +203,23 @@ def load_cell(path: Path | str) -> Cell:
     """Load and check the rated data of a cell type; raises ``ConfigurationError``."""
     document = configuration.read(path)
     cell = configuration.convert(document, Cell)
-    if cell.minimum_voltage_v >= cell.maximum_voltage_v:
-        raise document.error(["minimum_voltage_v"], "must be below maximum_voltage_v")
+    if not cell.minimum_voltage_v < cell.nominal_voltage_v < cell.maximum_voltage_v:
+        raise document.error(
+            ["nominal_voltage_v"],
+            f"minimum, nominal and maximum voltage must rise, found {cell.minimum_voltage_v:g}, "
+            f"{cell.nominal_voltage_v:g}, {cell.maximum_voltage_v:g} V",
+        )
     for key, points in (("soc_points", cell.soc_points), ("ocv_points_v", cell.ocv_points_v)):
-        if any(b <= a for a, b in zip(points, points[1:], strict=False)):
-            raise document.error([key], "must rise strictly")
+        for index, (before, after) in enumerate(pairwise(points)):
+            if after <= before:
+                raise document.error(
+                    [key, index + 1], f"must rise strictly, found {after:g} after {before:g}"
+                )
+    if cell.soc_points[0] != 0.0 or cell.soc_points[-1] != 1.0:
+        raise document.error(
+            ["soc_points"],
+            f"must run from 0 to 1, found {cell.soc_points[0]:g} to {cell.soc_points[-1]:g}",
+        )
     if len(cell.soc_points) != len(cell.ocv_points_v):
         raise document.error(["ocv_points_v"], "needs as many points as soc_points")
     return cell

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decisions of switch control: permits, arming, sequencing, verification. No ROS, no CAN.
 
-The rule behind everything: a permit is emitted only by a call that checked a *new, fresh, healthy* verdict,
-and opening needs no permission. Whoever stops calling stops the permits, and the board opens by itself.
+The rule behind everything: a permit is emitted only by a call that checked a *new, fresh, healthy*
+verdict, and opening needs no permission. Whoever stops calling stops the permits, and the board
+opens by itself.
 """
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from ibms_battery.clock import NS_PER_S
@@ -105,10 +106,11 @@ class Timing:
     verification_margin_s: float = 0.06
     command_repeat_s: float = 0.1
     arming_timeout_s: float = 1.0
+    mismatch_shown_s: float = 1.0  # a mismatch is told for this long, though opening may end it
 
 
 def route(switching: Switching, source: str, target: str) -> list[str] | None:
-    """Shortest allowed way from ``source`` to ``target``, both left out and included; None if there is none."""
+    """Shortest allowed way from ``source`` (left out) to ``target``; None if there is none."""
     if target in (OPEN, source):
         return [target] if target != source else []
     ways: deque[list[str]] = deque([[source]])
@@ -127,8 +129,8 @@ def route(switching: Switching, source: str, target: str) -> list[str] | None:
 class SwitchController:
     """State machine of the switches of one pack.
 
-    Call ``verdict``, ``request`` and ``feedback`` with new inputs and ``step`` afterwards and at least every
-    20 ms; ``step`` returns what has to be sent.
+    Call ``verdict``, ``request`` and ``feedback`` with new inputs and ``step`` afterwards and at
+    least every 20 ms; ``step`` returns what has to be sent.
     """
 
     def __init__(self, pack: Pack, timing: Timing | None = None) -> None:
@@ -138,7 +140,6 @@ class SwitchController:
         self._masks = {name: self._switching.mask(name) for name in self._switching.configurations}
         self._verdict: VerdictInput | None = None
         self._verdict_is_new = False
-        self._last_permitted_scan: int | None = None
         self._crc: int | None = None
         self._request: RequestInput | None = None
         self._feedback: FeedbackInput | None = None
@@ -147,52 +148,74 @@ class SwitchController:
         self._commanded_ns = 0
         self._last_command_ns = 0
         self._reason = Reason.NOT_ARMED
-        self._opened_sequence: int | None = (
-            None  # requests up to this one are void after an opening
+        self._newest_sequence: int | None = None
+        self._void_sequence: int | None = (
+            None  # requests up to this one were overtaken by an opening
         )
         self._arming_since_ns: int | None = None
+        self._opening_demanded = False  # by any verdict since the last step, accepted or not
+        self._interrupted = False  # the chain was broken since the last step
+        self._last_step_ns: int | None = None
+        self._shown_mismatch = 0
+        self._shown_until_ns = 0
+        self._unreachable_told: int | None = None
         self.verdicts_rejected = 0
+        self.requests_rejected = 0
 
-    # Inputs ------------------------------------------------------------------------------------------
+    # Inputs --------------------------------------------------------------------------------------
 
     def verdict(self, verdict: VerdictInput) -> None:
-        """A verdict arrived. Old ones, repeated ones and another configuration's are rejected."""
-        if self._crc is None:
-            self._crc = verdict.configuration_crc
+        """A verdict arrived. Old ones, repeated ones, another configuration's are rejected.
+
+        Whatever forbids counts even so: a demand to open from any verdict, and what a changed
+        verdict on the known scan takes back.
+        """
+        self._opening_demanded |= verdict.demands_opening
         known = self._verdict
-        if (
-            known is not None and not self._is_newer(verdict, known)
-        ) or verdict.configuration_crc != self._crc:
-            # A repeated scan may still carry a changed verdict; only its demand to open counts.
+        if known is not None and not self._is_newer(verdict, known):
             self.verdicts_rejected += 1
-            if verdict.demands_opening and known is not None:
-                self._verdict = VerdictInput(
-                    known.boot_ns,
-                    known.scan_counter,
-                    known.complete,
-                    True,
-                    False,
-                    known.configuration_crc,
+            if (verdict.scan_counter, verdict.boot_ns) == (known.scan_counter, known.boot_ns):
+                self._verdict = replace(
+                    known,
+                    complete=known.complete and verdict.complete,
+                    demands_opening=known.demands_opening or verdict.demands_opening,
+                    close_allowed=known.close_allowed and verdict.close_allowed,
                 )
             return
+        if self._crc is not None and verdict.configuration_crc != self._crc:
+            if self._commanded != OPEN:
+                self.verdicts_rejected += 1
+                self._interrupted = True
+                return
+            self._void_requests()  # another table is taken over only while all is open
+        self._crc = verdict.configuration_crc
+        if known is not None and not self._follows(verdict, known):
+            self._interrupted = True
         self._verdict = verdict
         self._verdict_is_new = True
 
     def request(self, request: RequestInput) -> None:
-        """The supervisor's wish arrived; the first one after a start is void, a user has to ask anew."""
-        if self._request is None:
-            self._opened_sequence = request.sequence
+        """The supervisor's wish arrived; the first one after a start is void."""
+        known = self._request
+        if known is not None and request.boot_ns < known.boot_ns:
+            self.requests_rejected += 1
+            return
+        if self._newest_sequence is None or _is_ahead(request.sequence, self._newest_sequence):
+            self._newest_sequence = request.sequence
+        if known is None:
+            self._void_sequence = request.sequence
         self._request = request
 
     def feedback(self, feedback: FeedbackInput) -> None:
-        """The board's state arrived."""
-        self._feedback = feedback
+        """The board's state arrived; an older one than the known is ignored."""
+        if self._feedback is None or feedback.boot_ns >= self._feedback.boot_ns:
+            self._feedback = feedback
 
     def foreign_publishers(self, topics: list[str]) -> None:
         """Topics of the chain with more than one publisher."""
         self._foreign = topics
 
-    # State -------------------------------------------------------------------------------------------
+    # State ---------------------------------------------------------------------------------------
 
     @property
     def reason(self) -> Reason:
@@ -240,12 +263,25 @@ class SwitchController:
             return 0  # the board opened by itself: its own latch says so, nothing contradicts
         return differing
 
-    # Decision ----------------------------------------------------------------------------------------
+    def shown_mismatch(self, now_ns: int) -> int:
+        """Mismatch as told to others: held for a while, as the opening that follows may end it."""
+        return self._shown_mismatch if now_ns < self._shown_until_ns else 0
+
+    # Decision ------------------------------------------------------------------------------------
 
     def step(self, now_ns: int) -> Actions:
         """Decide what to send now."""
         actions = Actions()
+        if self._last_step_ns is not None and not self._fresh(
+            now_ns, self._last_step_ns, self.timing.status_stale_s
+        ):
+            self._interrupted = True  # this loop itself stood still
+        self._last_step_ns = now_ns
+        if mismatch := self.mismatch(now_ns):
+            self._shown_mismatch = mismatch
+            self._shown_until_ns = now_ns + self._ns(self.timing.mismatch_shown_s)
         obstacle = self._obstacle(now_ns)
+        self._opening_demanded = self._interrupted = False
         if obstacle is not None:
             self._void_requests()
             if self._commanded != OPEN or self._reason is not obstacle:
@@ -254,7 +290,6 @@ class SwitchController:
         verdict = self._verdict
         if obstacle in (None, Reason.REQUEST_SILENT) and new_verdict and verdict is not None:
             actions.permit = Permit(verdict.scan_counter, verdict.close_allowed)
-            self._last_permitted_scan = verdict.scan_counter
         if obstacle is None:
             self._pursue(now_ns, actions)
         if actions.command is None and now_ns - self._last_command_ns >= self._ns(
@@ -270,7 +305,6 @@ class SwitchController:
     def shut_down(self, now_ns: int) -> Actions:
         """Open and say why; used when the node stops."""
         actions = Actions()
-        self._void_requests()
         self._command(OPEN, Reason.SHUTDOWN, now_ns, actions)
         return actions
 
@@ -288,7 +322,13 @@ class SwitchController:
         if self._foreign:
             return Reason.PUBLISHERS
         verdict = self._verdict
-        if verdict is None or not self._fresh(now_ns, verdict.boot_ns, self.timing.status_stale_s):
+        if self._opening_demanded:
+            return Reason.PROTECTION
+        if (
+            verdict is None
+            or self._interrupted
+            or not self._fresh(now_ns, verdict.boot_ns, self.timing.status_stale_s)
+        ):
             return Reason.STATUS_STALE
         if verdict.demands_opening or not verdict.complete:
             return Reason.PROTECTION
@@ -311,11 +351,11 @@ class SwitchController:
                 actions.events.append(f"unknown configuration {target!r} requested, opening")
             return
         if target == OPEN:
-            self._arming_since_ns = None
+            self._void_requests()  # closing again needs a new sequence
             if self._commanded != OPEN or self._reason is not Reason.REQUEST:
                 self._command(OPEN, Reason.REQUEST, now_ns, actions)
             return
-        if request.sequence == self._opened_sequence:
+        if self._is_void(request):
             # This wish was overtaken by an opening; a new one is needed.
             if self._commanded != OPEN or self._reason is Reason.REQUEST:
                 self._command(OPEN, Reason.NOT_ARMED, now_ns, actions)
@@ -323,7 +363,6 @@ class SwitchController:
         if not feedback.armed:
             if self._commanded != OPEN:
                 # The board opened by itself.
-                self._void_requests()
                 self._command(OPEN, Reason.NOT_ARMED, now_ns, actions)
                 actions.events.append("the switch board opened by itself")
             elif request.arm and verdict.close_allowed:
@@ -332,10 +371,21 @@ class SwitchController:
         self._arming_since_ns = None
         if feedback.closed != self.commanded_mask:
             return  # the last step is not verified yet
+        if self._commanded == OPEN and not request.arm:
+            return  # no user stands behind this
         way = route(self._switching, self._commanded, target)
+        if way is None and self._unreachable_told != request.sequence:
+            self._unreachable_told = request.sequence
+            actions.events.append(
+                f"{target!r} requested, but the topology allows no way from {self._commanded!r}"
+            )
         if not way or not verdict.close_allowed:
             return
-        if self._requires_precharged(self._commanded, way[0]) and not self._precharged(feedback):
+        if self._requires_precharged(
+            self._commanded, way[0]
+        ) and not self._pack.precharge_is_complete(
+            feedback.pack_voltage_v, feedback.link_voltage_v
+        ):
             return
         self._command(way[0], Reason.REQUEST, now_ns, actions)
 
@@ -354,8 +404,12 @@ class SwitchController:
             actions.command = Command(0, True, feedback.arm_challenge, Reason.REQUEST)
 
     def _command(self, configuration: str, reason: Reason, now_ns: int, actions: Actions) -> None:
-        self._commanded = configuration
-        self._commanded_ns = now_ns
+        if configuration == OPEN:
+            self._void_requests()
+        if configuration != self._commanded:
+            # Only a change restarts the settling time, else a weld would hide behind new reasons.
+            self._commanded = configuration
+            self._commanded_ns = now_ns
         self._reason = reason
         self._send(now_ns, actions)
 
@@ -366,8 +420,11 @@ class SwitchController:
 
     def _void_requests(self) -> None:
         self._arming_since_ns = None
-        if self._request is not None and self._request.configuration != OPEN:
-            self._opened_sequence = self._request.sequence
+        self._void_sequence = self._newest_sequence
+
+    def _is_void(self, request: RequestInput) -> bool:
+        known = self._void_sequence
+        return known is not None and not _is_ahead(request.sequence, known)
 
     def _requires_precharged(self, source: str, target: str) -> bool:
         return any(
@@ -375,12 +432,6 @@ class SwitchController:
             for way in self._switching.transitions
             if way.source == source and way.target == target
         )
-
-    def _precharged(self, feedback: FeedbackInput) -> bool:
-        ratio = (
-            feedback.link_voltage_v / feedback.pack_voltage_v if feedback.pack_voltage_v else 0.0
-        )
-        return ratio >= self._pack.precharge.complete_ratio
 
     def _settling_ns(self, differing: int) -> int:
         slowest_s = (
@@ -395,12 +446,16 @@ class SwitchController:
         return self._ns(slowest_s + self.timing.verification_margin_s)
 
     def _is_newer(self, verdict: VerdictInput, known: VerdictInput) -> bool:
-        if not self._fresh(verdict.boot_ns, known.boot_ns, self.timing.status_stale_s):
-            return (
-                verdict.boot_ns > known.boot_ns
-            )  # the gap has opened the pack; counting begins anew
-        ahead = (verdict.scan_counter - known.scan_counter) & 0xFFFFFFFF
-        return verdict.boot_ns > known.boot_ns and 0 < ahead < 0x80000000
+        if verdict.boot_ns <= known.boot_ns:
+            return False
+        # After a gap, which opens the pack, the device may count anew.
+        return not self._follows(verdict, known) or _is_ahead(
+            verdict.scan_counter, known.scan_counter
+        )
+
+    def _follows(self, verdict: VerdictInput, known: VerdictInput) -> bool:
+        """True if no more time than the stale limit lies between two verdicts."""
+        return self._fresh(verdict.boot_ns, known.boot_ns, self.timing.status_stale_s)
 
     @staticmethod
     def _fresh(now_ns: int, boot_ns: int, limit_s: float) -> bool:
@@ -409,3 +464,8 @@ class SwitchController:
     @staticmethod
     def _ns(seconds: float) -> int:
         return round(seconds * NS_PER_S)
+
+
+def _is_ahead(number: int, reference: int) -> bool:
+    """True if a counter modulo 2^32 has advanced from ``reference`` to ``number``."""
+    return 0 < (number - reference) & 0xFFFFFFFF < 0x80000000

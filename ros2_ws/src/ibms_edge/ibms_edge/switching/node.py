@@ -138,7 +138,7 @@ class SwitchControl(BmsNode[SwitchControlParameters]):
 
     # The loop.
 
-    def _step(self, now_ns: int) -> None:
+    def _step(self, _woken_ns: int) -> None:
         controller = self._controller
         while self._verdicts:
             controller.verdict(self._verdicts.popleft())
@@ -150,6 +150,8 @@ class SwitchControl(BmsNode[SwitchControlParameters]):
             self._open_requested = False
             controller.open_at_once()
         controller.foreign_publishers(self.foreign_publishers())
+        # Inputs may have come since the loop woke up; they must not look as if from the future.
+        now_ns = self.clock.boot_ns()
         self._perform(controller.step(now_ns))
         self._show(now_ns)
 
@@ -171,7 +173,7 @@ class SwitchControl(BmsNode[SwitchControlParameters]):
     def _show(self, now_ns: int) -> None:
         controller = self._controller
         feedback = controller.last_feedback
-        mismatch = controller.mismatch(now_ns)
+        mismatch = controller.shown_mismatch(now_ns)
         shown = (
             controller.verified(now_ns),
             controller.commanded,
@@ -267,8 +269,9 @@ class SwitchControl(BmsNode[SwitchControlParameters]):
             reason=controller.reason.name.lower(),
             permits=self._permits,
             verdicts_rejected=controller.verdicts_rejected,
+            requests_rejected=controller.requests_rejected,
         )
-        if controller.mismatch(now_ns):
+        if controller.shown_mismatch(now_ns):
             status.report(ERROR, "feedback contradicts the command")
         if self.foreign_publishers():
             status.report(ERROR, f"second publisher on {', '.join(self.foreign_publishers())}")
