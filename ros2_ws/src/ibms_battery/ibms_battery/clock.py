@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one clock of the system, injected wherever time is needed.
 
-Live it is ``CLOCK_BOOTTIME``, which never steps and counts through suspend. Wall time is carried along
-for people and storage only. Replay and simulation inject a ``VirtualClock``.
+Live it is ``CLOCK_BOOTTIME``, which never steps and counts through suspend. Wall time is carried
+along for people and storage only. Replay and simulation inject a ``VirtualClock``.
 """
 
 import time
