@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's figures, from what was seen."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ibms_battery.results import Result
+from ibms_msgs.msg import Event
+from ibms_tools.demo.session import Session
+from ibms_tools.view import words
+from ibms_tools.view.picture import Picture
+
+ACTIVE_TARGET = "<= 10"
+
+
+@dataclass
+class Gathered:
+    """What adds up over the time in drive."""
+
+    first: Picture
+    worst_lateness_s: float = 0.0
+    edge_cores: float = 0.0
+    simulation_cores: float = 0.0
+    pictures: int = 0
+
+    def take(self, picture: Picture) -> None:
+        """Add one picture."""
+        lateness_s = picture.scans.lateness_s
+        self.worst_lateness_s = max(self.worst_lateness_s, lateness_s)
+        edge, simulation = words.cores(picture, False), words.cores(picture, True)
+        if not math.isnan(edge + simulation):
+            self.pictures += 1
+            self.edge_cores += edge
+            self.simulation_cores += simulation
+
+
+def results(
+    gathered: Gathered | None,
+    last: Picture,
+    session: Session,
+    further: Sequence[Result] = (),
+) -> list[Result]:
+    """All figures of a run; ``gathered`` is ``None`` where drive was never reached."""
+    where = f"pack {last.pack.name}, simulated, on one machine with the view"
+    found = [
+        Result(
+            "demo.startup.active_s",
+            session.active_s,
+            "s",
+            ACTIVE_TARGET,
+            "from the call to all nodes active, set-up not included",
+        ),
+        Result("demo.startup.drive_s", session.drive_s, "s", context="from the request to drive"),
+        Result(
+            "demo.startup.clearings",
+            session.clearings,
+            "times",
+            "== 0",
+            "faults cleared before drive was reached",
+        ),
+    ]
+    if gathered is not None:
+        found += _running(gathered, last, where)
+    soc = words.values(last.cells, "soc")
+    deviation = words.mean(words.values(last.cells, "soc_std"))
+    known = soc[np.isfinite(soc)]
+    for name, value in (
+        ("mean", known.mean() if known.size else None),
+        ("min", known.min() if known.size else None),
+        ("max", known.max() if known.size else None),
+        ("std", None if math.isnan(deviation) else deviation),
+    ):
+        figure = None if value is None else float(value)
+        found.append(Result(f"demo.soc.{name}", figure, "1", context=f"at the end, {where}"))
+    faults = sum(event.kind == Event.KIND_FAULT_SET for event in last.events)
+    restarts = sum(load.restarts for load in last.loads)
+    return [
+        *found,
+        Result("demo.events.total", len(last.events), "events", context=where),
+        Result("demo.events.faults", faults, "events", context="faults that protection found"),
+        Result("demo.processes.restarts", restarts, "restarts", "== 0", where),
+        *further,
+    ]
+
+
+def _running(gathered: Gathered, last: Picture, where: str) -> list[Result]:
+    first = gathered.first
+    duration_s = last.elapsed_s - first.elapsed_s
+    found = [Result("demo.duration_s", duration_s, "s", context="in drive and after")]
+    for name, before, after in (
+        ("scans", first.scans, last.scans),
+        ("samples", first.samples, last.samples),
+    ):
+        received = after.received - before.received
+        found += [
+            Result(f"demo.{name}.received", received, "messages", context=where),
+            Result(f"demo.{name}.lost", after.lost - before.lost, "messages", "== 0", where),
+            Result(f"demo.{name}.rate_hz", _per(received, duration_s), "Hz", context=where),
+        ]
+    verdicts = last.verdicts.received - first.verdicts.received
+    found += [
+        Result("demo.verdicts.rate_hz", _per(verdicts, duration_s), "Hz", context=where),
+        Result(
+            "demo.scans.lateness_ms",
+            gathered.worst_lateness_s * 1e3,
+            "ms",
+            context=f"from sampling to receipt by the view, worst of 4 looks a second, {where}",
+        ),
+        Result("demo.cpu.edge", _per(gathered.edge_cores, gathered.pictures), "cores", None, where),
+        Result(
+            "demo.cpu.simulation",
+            _per(gathered.simulation_cores, gathered.pictures),
+            "cores",
+            None,
+            where,
+        ),
+    ]
+    return found
+
+
+def _per(amount: float, divisor: float) -> float | None:
+    return amount / divisor if divisor > 0 else None
