@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes a bag of a pack's measurements out of the recording of one real cell.
 
-Every cell of the pack gets the measured voltage, every sensor the measured temperature, and the pack
-the cell's current times the number of cells in parallel. The bag tells a replay how the counted
+Every cell of the pack gets the measured voltage, every sensor the measured temperature, and the
+pack the cell's current times the number of cells in parallel. The bag tells a replay how counted
 charge becomes the true state of charge.
 """
 

@@ -120,8 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if now_s >= flush_s:
                     flush_s = now_s + _FLUSH_PERIOD_S
                     writer.flush()
-            node.destroy_node()
             executor.shutdown()
+            node.destroy_node()
             rclpy.try_shutdown()
     except BagError as error:
         print(f"ibms record: {error}", file=sys.stderr)

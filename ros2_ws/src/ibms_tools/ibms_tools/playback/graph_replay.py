@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
@@ -24,6 +24,7 @@ from ament_index_python.packages import get_package_share_directory
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
+from rclpy.executors import Executor
 from rclpy.experimental import EventsExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -44,7 +45,6 @@ _LAUNCH_FILE = "replay.launch.xml"
 _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 120.0
 _SETTLE_S = 2.5  # inputs that stand still for so long are final; nodes report once a second
-_REPORT_PERIOD_S = 1.1  # of the nodes, with some room
 _SPIN_TIMEOUT_S = 0.1
 _CLOCK_STEP_S = 0.02  # of recorded time
 _SHORTEST_CLOCK_STEP_S = 0.005  # of real time
@@ -156,6 +156,14 @@ def replay_graph(
     return GraphReplay(inputs, list(fed_alone), outputs, different)
 
 
+def chosen_topics(fed: Sequence[str], wanted: Collection[str] | None) -> list[str]:
+    """What is played of ``fed``; raises ReplayError for a wanted topic that is not among it."""
+    for topic in wanted or ():
+        if topic not in fed:
+            raise ReplayError(f"topic {topic!r} is not played; played are {', '.join(fed)}")
+    return [topic for topic in fed if wanted is None or topic in wanted]
+
+
 def _to_standard_error(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -191,14 +199,15 @@ def _differences(topic: str, heard: list[bytes], single: list[bytes]) -> int:
 def _player(launch: Launch, namespace: str, timeline: Timeline) -> Iterator["_Player"]:
     context = Context()
     rclpy.init(args=[], context=context)
+    node = Node("replayer", context=context, enable_rosout=False, start_parameter_services=False)
+    executor = EventsExecutor(context=context)
+    executor.add_node(node)
     try:
-        node = Node(
-            "replayer", context=context, enable_rosout=False, start_parameter_services=False
-        )
         with launch:
-            yield _Player(node, launch, namespace, timeline)
-        node.destroy_node()
+            yield _Player(node, executor, launch, namespace, timeline)
     finally:
+        executor.shutdown()
+        node.destroy_node()
         context.try_shutdown()
 
 
@@ -210,10 +219,18 @@ def _nodes_of(spec: ProcessSpec) -> list[str]:
 class _Player:
     """Feeds the nodes and listens to their diagnostics and outputs."""
 
-    def __init__(self, node: Node, launch: Launch, namespace: str, timeline: Timeline) -> None:
+    def __init__(
+        self,
+        node: Node,
+        executor: Executor,
+        launch: Launch,
+        namespace: str,
+        timeline: Timeline,
+    ) -> None:
         self.sent: dict[str, int] = {}
         self.heard: dict[str, list[bytes]] = defaultdict(list)
         self._node = node
+        self._executor = executor
         self._launch = launch
         self._namespace = namespace
         self._timeline = timeline
@@ -224,8 +241,6 @@ class _Player:
         node.create_subscription(
             DiagnosticArray, "/diagnostics", self._on_diagnostics, QoSProfile(depth=100)
         )
-        self._executor = EventsExecutor(context=node.context)
-        self._executor.add_node(node)
 
     def wait_until_up(self) -> None:
         """Wait for all nodes to be active."""
@@ -247,10 +262,7 @@ class _Player:
         listeners = {topic for name in self._nodes for topic in self._counts(name, "received")}
         made = {topic for name in self._nodes for topic in self._counts(name, "published")}
         fed = [t for t in self._timeline.counts if t in listeners - made]
-        for topic in topics or ():
-            if topic not in fed:
-                raise ReplayError(f"topic {topic!r} is not played; played are {', '.join(fed)}")
-        for topic in fed if topics is None else topics:
+        for topic in chosen_topics(fed, topics):
             entry, qos = manifest().topics[topic], manifest().qos_of(topic)
             qos.depth = _DEPTH
             self._publishers[topic] = self._node.create_publisher(
@@ -319,8 +331,7 @@ class _Player:
             counts, now_s = self.count_inputs(), time.monotonic()
             if counts != before:
                 before, changed_s = counts, now_s
-            still_s = now_s - changed_s
-            return still_s >= _SETTLE_S or (still_s > _REPORT_PERIOD_S and not _missing(counts))
+            return not _missing(counts) or now_s - changed_s >= _SETTLE_S
 
         self._wait(is_settled, _END_TIMEOUT_S, "the nodes did not come to rest")
 
