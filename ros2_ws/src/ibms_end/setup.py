@@ -17,7 +17,7 @@ setup(
     zip_safe=True,
     maintainer="IBMS maintainers",
     maintainer_email="maintainers@ibms.example",
-    description="Hardware side of IBMS: CAN bus, AFE driver, current sensor, insulation monitor, environment sensors.",
+    description="Hardware side of IBMS: CAN bus, AFE driver, insulation and environment",
     license="Apache-2.0",
     entry_points={
         "console_scripts": [

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hardware side of IBMS: CAN bus, AFE driver, current sensor, insulation monitor, environment sensors."""
+"""Hardware side of IBMS: CAN bus, AFE driver, insulation monitor, environment sensors."""

@@ -1,57 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One protected CAN message of a slow device: decoding, freshness, counting. No ROS."""
+"""One CAN message of a slow device: decoding, freshness, counting. No ROS."""
 
 import math
 
 import can
 
-from ibms_battery.clock import NS_PER_S, Clock
+from ibms_battery.clock import Clock
 from ibms_end.can.bus import BusConfiguration
-from ibms_end.can.codec import FrameDecoder, find_message
+from ibms_end.can.codec import FrameDecoder, find_message, limits_of
+from ibms_end.can.identifier import message_identifier
+from ibms_end.can.latest_values import LatestValues
 from ibms_end.can.receiver import CanReceiver
-from ibms_end.mapping import LoadedMap, Protection, Values
+from ibms_end.map_schema import Environment, Insulation, Values
+from ibms_end.mapping import LoadedMap
 
 
 class DeviceMonitor:
-    """Keeps the newest valid frame of one message.
-
-    Replaced as a whole by the receiver's thread, so a reader sees one frame's values or the next one's.
-    """
+    """Keeps the newest valid values of one message."""
 
     def __init__(
         self,
         loaded: LoadedMap,
-        message: str,
-        protection: Protection,
-        freshness_s: float,
+        section: Insulation | Environment,
         bus: BusConfiguration,
         clock: Clock,
     ) -> None:
-        description = find_message(loaded.database, message)
-        self.frame = FrameDecoder(description, protection == "end_to_end")
+        message = find_message(loaded.database, section.message)
+        self.frame = FrameDecoder(message, section.protection == "end_to_end")
         self.receiver = CanReceiver(
-            bus, [description.frame_id], clock, self._take, idle_period_s=0.5
+            bus,
+            [message_identifier(message)],
+            clock,
+            self._take,
+            idle_period_s=0.5,
+            freshness_s=section.freshness_s,
         )
         self._clock = clock
-        self._freshness_ns = round(freshness_s * NS_PER_S)
-        self._limits = {
-            signal.name: (
-                -math.inf if signal.minimum is None else float(signal.minimum),
-                math.inf if signal.maximum is None else float(signal.maximum),
-            )
-            for signal in description.signals
-        }
-        self._newest: tuple[int, dict[str, float]] | None = None
+        self._latest = LatestValues(section.freshness_s)
+        self._limits = {signal.name: limits_of(signal) for signal in message.signals}
 
     def newest(self) -> tuple[int, dict[str, float]] | None:
-        """Boot time and values of the newest frame, or ``None`` if it is older than its freshness."""
-        newest = self._newest
-        if newest is None or self._clock.boot_ns() - newest[0] > self._freshness_ns:
-            return None
-        return newest
+        """Boot time of the newest frame and all fresh values, or ``None`` without any."""
+        values = self._latest.fresh(self._clock.boot_ns())
+        boot_ns = self._latest.boot_ns
+        return (boot_ns, values) if values and boot_ns is not None else None
 
     def value(self, values: dict[str, float], source: Values) -> float:
-        """Physical value of ``source``; NaN where it lies outside the signal's range."""
+        """Physical value of ``source``; NaN without it or outside the signal's range."""
         raw = values.get(source.signal, math.nan)
         low, high = self._limits[source.signal]
         return raw * source.scale + source.offset if low <= raw <= high else math.nan
@@ -59,4 +54,4 @@ class DeviceMonitor:
     def _take(self, message: can.Message, boot_ns: int) -> None:
         values = self.frame.decode(message.data)
         if values is not None:
-            self._newest = (boot_ns, values)
+            self._latest.take(values, boot_ns)

@@ -1,19 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node ``environment_sensors``: humidity, pressure, gas, ambient temperature and vibration from CAN."""
+"""Node ``environment_sensors``: humidity, pressure, gas, air temperature and vibration from CAN."""
 
-from pathlib import Path
-from typing import Annotated, Any
-
-from ibms_msgs.msg import EnvironmentMeasurement
-from msgspec import Meta, Struct
+from typing import Any
 
 from ibms_battery.clock import Clock
-from ibms_battery.pack import load_pack
-from ibms_end.can.bus import BusConfiguration
 from ibms_end.device_monitor import DeviceMonitor
-from ibms_end.mapping import load_map
-from ibms_ros_common.diagnostics import ERROR, Status
-from ibms_ros_common.node import BmsNode
+from ibms_end.map_schema import Environment
+from ibms_end.slow_sensor import SlowSensor
+from ibms_msgs.msg import EnvironmentMeasurement
 
 _VALID = {
     "ambient_temperature_c": EnvironmentMeasurement.VALID_AMBIENT_TEMPERATURE,
@@ -25,79 +19,38 @@ _VALID = {
 }
 
 
-class EnvironmentSensorsParameters(Struct, frozen=True, kw_only=True):
-    """Parameters of ``environment_sensors``."""
+def environment_message(source: Environment, device: DeviceMonitor) -> EnvironmentMeasurement:
+    """What surrounds the cells; a quantity that is not measured is NaN and not valid."""
+    message = EnvironmentMeasurement(**dict.fromkeys(_VALID, float("nan")))
+    newest = device.newest()
+    if newest is None:
+        return message
+    message.boot_ns, values = newest
+    measured, unmeasured = {}, 0
+    for quantity, signal in source.values.items():
+        flag = source.valid.get(quantity)
+        value = device.value(values, signal)
+        if (flag is None or values.get(flag)) and value == value:  # NaN is unequal to itself
+            measured[quantity] = value
+        else:
+            unmeasured |= _VALID.get(quantity, 0)
+    message.shock_count = int(measured.pop("shock_count", 0.0)) & 0xFFFFFFFF
+    for quantity, value in measured.items():
+        if not _VALID[quantity] & unmeasured:  # some share a bit
+            setattr(message, quantity, value)
+            message.valid |= _VALID[quantity]
+    return message
 
-    pack: Annotated[str, Meta(description="pack description, a file in config/packs")]
-    bus: BusConfiguration = BusConfiguration()
-    period_s: Annotated[float, Meta(ge=0.02, le=5, description="publishing period [s]")] = 0.1
 
+class EnvironmentSensors(SlowSensor[Environment]):
+    """Publishes the environment of the cells."""
 
-class EnvironmentSensors(BmsNode[EnvironmentSensorsParameters]):
-    """Publishes what surrounds the cells; what is not measured is NaN and not valid."""
+    section = "environment"
+    topic = "environment/measurement"
 
     def __init__(self, clock: Clock | None = None, **options: Any) -> None:
-        super().__init__("environment_sensors", EnvironmentSensorsParameters, clock, **options)
-        self._device: DeviceMonitor | None = None
+        super().__init__("environment_sensors", clock, **options)
 
-    def configure(self, parameters: EnvironmentSensorsParameters) -> None:
-        """Load the map and open the bus."""
-        pack = load_pack(parameters.pack)
-        self.pack_name = pack.name
-        config = Path(parameters.pack).parent.parent
-        loaded = load_map(config / "can" / "maps" / pack.can_map, pack)
-        source = loaded.map.environment
-        if source is None:
-            raise ValueError(f"{pack.can_map} has no section 'environment'; add it or leave out this node")
-        self._source = source
-        self._device = DeviceMonitor(
-            loaded, source.message, source.protection, source.freshness_s, parameters.bus, self.clock
-        )
-        self._device.receiver.open()
-        self.advertise("environment/measurement")
-        self.every(parameters.period_s, self._publish)
-        self.diagnose("device", self._report)
-
-    def activate(self) -> None:
-        """Begin to receive."""
-        assert self._device is not None  # noqa: S101 - configured before
-        self._device.receiver.start("environment_can")
-
-    def deactivate(self) -> None:
-        """Stop receiving."""
-        if self._device is not None:
-            self._device.receiver.stop()
-
-    def cleanup(self) -> None:
-        """Close the bus."""
-        if self._device is not None:
-            self._device.receiver.stop()
-            self._device = None
-
-    def _publish(self) -> None:
-        assert self._device is not None  # noqa: S101 - runs while active only
-        message = EnvironmentMeasurement(**dict.fromkeys(_VALID, float("nan")))
-        newest = self._device.newest()
-        if newest is not None:
-            boot_ns, values = newest
-            message.boot_ns = boot_ns
-            for quantity, source in self._source.values.items():
-                flag = self._source.valid.get(quantity)
-                value = self._device.value(values, source)
-                if (flag is not None and not values[flag]) or value != value:
-                    continue
-                if quantity == "shock_count":
-                    message.shock_count = int(value)
-                else:
-                    setattr(message, quantity, value)
-                    message.valid |= _VALID[quantity]
-        message.header = self.header(message.boot_ns or None)
-        self.publish("environment/measurement", message)
-
-    def _report(self, status: Status) -> None:
-        if self._device is not None:
-            status.add(accepted=self._device.frame.accepted, lost=self._device.frame.lost)
-            status.add_counts(self._device.frame.rejected)
-            status.add_counts(self._device.receiver.health.counts)
-            if self.is_active and self._device.newest() is None:
-                status.report(ERROR, "environment sensors are silent")
+    def message(self, source: Environment, device: DeviceMonitor) -> EnvironmentMeasurement:
+        """See ``environment_message``."""
+        return environment_message(source, device)

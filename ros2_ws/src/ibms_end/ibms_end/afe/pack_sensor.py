@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoding of the pack's current and voltage sensor. No ROS."""
 
-import math
-
 from ibms_end.afe.samples import SENSOR_FLAGS, PackSample
-from ibms_end.can.codec import FrameDecoder, find_message
-from ibms_end.mapping import LoadedMap, Values
+from ibms_end.can.codec import FrameDecoder, find_message, limits_of
+from ibms_end.can.identifier import message_identifier
+from ibms_end.map_schema import Values
+from ibms_end.mapping import LoadedMap
 
 _QUANTITIES = {
     "current": "current_a",
@@ -17,13 +17,13 @@ _QUANTITIES = {
 
 
 class PackSensorDecoder:
-    """Turns the sensor's frames into samples; values outside their signal's range stay unmeasured."""
+    """Turns the sensor's frames into samples; what is out of range stays unmeasured."""
 
     def __init__(self, loaded: LoadedMap) -> None:
         sensor = loaded.map.pack_sensor
         message = find_message(loaded.database, sensor.message)
         self.frame = FrameDecoder(message, sensor.protection == "end_to_end")
-        self.identifier = message.frame_id
+        self.identifier = message_identifier(message)
         self.freshness_s = sensor.freshness_s
         self._counter_signal = sensor.sample_counter
         self._flags = [(signal, SENSOR_FLAGS[flag]) for signal, flag in sensor.flags.items()]
@@ -31,15 +31,16 @@ class PackSensorDecoder:
         for key, quantity in _QUANTITIES.items():
             values: Values | None = getattr(sensor, key)
             if values is not None:
-                signal = message.get_signal_by_name(values.signal)
-                low = -math.inf if signal.minimum is None else float(signal.minimum)
-                high = math.inf if signal.maximum is None else float(signal.maximum)
+                low, high = limits_of(message.get_signal_by_name(values.signal))
                 self._sources.append((quantity, values, low, high))
         self._counter = 0
         self._rejected_seen = 0
 
     def decode(self, data: bytes | bytearray, boot_ns: int) -> PackSample | None:
-        """A sample, or ``None`` if the frame was rejected (and counted)."""
+        """A sample, or ``None`` if the frame was rejected (and counted).
+
+        What the frame does not carry (another group of a multiplexed message) is unmeasured.
+        """
         values = self.frame.decode(data)
         if values is None:
             return None
@@ -48,12 +49,12 @@ class PackSensorDecoder:
             raw = values.get(source.signal)
             if raw is not None and low <= raw <= high:
                 setattr(sample, quantity, raw * source.scale + source.offset)
-        self._counter += 1
-        sample.sample_counter = (
-            int(values[self._counter_signal]) if self._counter_signal else self._counter
-        )
-        sample.status = sum(bit for signal, bit in self._flags if values[signal])
-        rejected = sum(self.frame.rejected.values())
+        self._counter = (self._counter + 1) & 0xFFFFFFFF
+        sample.sample_counter = self._counter
+        if self._counter_signal is not None:
+            sample.sample_counter = int(values.get(self._counter_signal, self._counter))
+        sample.status = sum(bit for signal, bit in self._flags if values.get(signal))
+        rejected = self.frame.rejected.total()
         sample.frames_rejected = min(rejected - self._rejected_seen, 0xFFFF)
         self._rejected_seen = rejected
         return sample

@@ -43,6 +43,10 @@ class Scan:
     frames_rejected: int = 0
     reduced_integrity: bool = False
 
+    def receive_status(self, module: int, status: int) -> None:
+        """Add the flags of one more message of a module, which thereby counts as received."""
+        self.afe_status[module] = int(self.afe_status[module]) & ~AFE_NOT_RECEIVED | status
+
     @staticmethod
     def empty(cells: int, sensors: int, modules: int) -> "Scan":
         """A scan in which nothing was measured yet."""

@@ -3,28 +3,37 @@
 
 import socket
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import can
 from msgspec import Meta, Struct
+
+from ibms_end.can.identifier import EXTENDED
 
 
 class BusConfiguration(Struct, frozen=True, forbid_unknown_fields=True):
     """Which bus to open; the same fields as ``can.Bus`` takes."""
 
     interface: Annotated[
-        str, Meta(description="python-can interface: socketcan on a vehicle, ibms_local without hardware")
+        str,
+        Meta(
+            description="python-can interface: socketcan on a vehicle, ibms_local without hardware"
+        ),
     ] = "ibms_local"
     channel: Annotated[str, Meta(description="e.g. can0; for ibms_local a UDP port")] = "43200"
-    protocol: Annotated[Literal["classic", "fd"], Meta(description="CAN 2.0 or CAN FD frames")] = "fd"
+    protocol: Annotated[Literal["classic", "fd"], Meta(description="CAN 2.0 or CAN FD frames")] = (
+        "fd"
+    )
 
 
 class BusRoleTakenError(RuntimeError):
     """Another process on this machine already has the role on the bus."""
 
 
-def open_bus(configuration: BusConfiguration, identifiers: Iterable[int] | None = None) -> can.BusABC:
-    """Open the bus; receive only ``identifiers`` (all if ``None``).
+def open_bus(
+    configuration: BusConfiguration, identifiers: Iterable[int] | None = None
+) -> can.BusABC:
+    """Open the bus; receive only ``identifiers`` (see ``identifier``; all if ``None``).
 
     Raises:
         can.CanError: with interface and channel in the text, if the bus does not open.
@@ -32,10 +41,16 @@ def open_bus(configuration: BusConfiguration, identifiers: Iterable[int] | None 
     filters: list[can.typechecking.CanFilter] | None = None
     if identifiers is not None:
         filters = [
-            {"can_id": i, "can_mask": 0x1FFFFFFF if i > 0x7FF else 0x7FF, "extended": i > 0x7FF}
-            for i in sorted(set(identifiers))
+            {
+                "can_id": identifier & ~EXTENDED,
+                "can_mask": 0x1FFFFFFF if identifier & EXTENDED else 0x7FF,
+                "extended": bool(identifier & EXTENDED),
+            }
+            for identifier in sorted(set(identifiers))
         ]
-    options = {"local_loopback": True} if configuration.interface == "socketcan" else {}
+    options: dict[str, Any] = (
+        {"local_loopback": True} if configuration.interface == "socketcan" else {}
+    )
     try:
         return can.Bus(
             interface=configuration.interface,

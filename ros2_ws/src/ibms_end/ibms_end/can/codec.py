@@ -8,12 +8,14 @@ from typing import Any, cast
 
 import can
 import cantools
-from cantools.database.can import Database, Message
+from cantools.database.can import Database, Message, Signal
 
 from ibms_end.can.end_to_end import Check, Checker, Protector
 
 CRC_SIGNAL = "Crc"
 COUNTER_SIGNAL = "AliveCounter"
+
+_UNLIMITED = 1e30  # finite as float32 as well
 
 
 class DatabaseError(ValueError):
@@ -44,17 +46,25 @@ def find_message(database: Database, name: str) -> Message:
     """Message ``name`` of the database.
 
     Raises:
-        DatabaseError: if there is none; the text names similar ones.
+        DatabaseError: if there is none (the text names others), or more than one.
     """
-    for message in database.messages:
-        if message.name == name:
-            return message
-    names = ", ".join(sorted(m.name for m in database.messages)[:12])
-    raise DatabaseError(f"no message {name!r} in the CAN database, it holds e.g. {names}")
+    found = [message for message in database.messages if message.name == name]
+    if not found:
+        names = ", ".join(sorted(m.name for m in database.messages)[:12])
+        raise DatabaseError(f"no message {name!r} in the CAN database, it holds e.g. {names}")
+    if len(found) > 1:
+        raise DatabaseError(f"{len(found)} messages are called {name!r} in the CAN databases")
+    return found[0]
+
+
+def limits_of(signal: Signal) -> tuple[float, float]:
+    """Smallest and largest believable value; a DBC without them rules out infinity only."""
+    low, high = signal.minimum, signal.maximum
+    return -_UNLIMITED if low is None else float(low), _UNLIMITED if high is None else float(high)
 
 
 def data_id_of(message: Message) -> int | None:
-    """Data identifier of a protected message, from the DBC attribute ``E2EDataId``; else ``None``."""
+    """Data identifier of a protected message, from attribute ``E2EDataId``; else ``None``."""
     dbc = message.dbc
     if dbc is None or CRC_SIGNAL not in message.signal_tree:
         return None
@@ -63,20 +73,25 @@ def data_id_of(message: Message) -> int | None:
 
 
 class FrameDecoder:
-    """Checks and decodes the frames of one message and counts what it rejects."""
+    """Checks and decodes the frames of one message and counts what it rejects.
+
+    A frame must be as long as the database says; without protection CAN FD may pad it to the next
+    length that a frame can have.
+    """
 
     def __init__(self, message: Message, protected: bool) -> None:
         data_id = data_id_of(message) if protected else None
         if protected and data_id is None:
             raise DatabaseError(
-                f"message {message.name!r} has no end-to-end protection (signals Crc and AliveCounter "
-                f"and attribute E2EDataId); say 'protection: none' for it if that is intended"
+                f"message {message.name!r} has no end-to-end protection (signals Crc and "
+                f"AliveCounter, attribute E2EDataId)"
             )
         self.message = message
         self.protected = protected
         self.accepted = 0
         self.rejected: Counter[str] = Counter()
         self._checker = Checker(data_id, message.length) if data_id is not None else None
+        self._lengths = {message.length, can.util.dlc2len(can.util.len2dlc(message.length))}
 
     @property
     def lost(self) -> int:
@@ -90,13 +105,13 @@ class FrameDecoder:
             if result is not Check.OK:
                 self.rejected[result.value] += 1
                 return None
-        elif len(data) < self.message.length:
+        elif len(data) not in self._lengths:
             self.rejected[Check.LENGTH.value] += 1
             return None
         try:
             values = self.message.decode(bytes(data), decode_choices=False, allow_truncated=False)
         except (ValueError, KeyError, cantools.database.DecodeError):
-            # E.g. a multiplexer value that the database does not know.
+            # Above all a multiplexer value that the database does not know.
             self.rejected["undecodable"] += 1
             return None
         self.accepted += 1
@@ -122,11 +137,21 @@ class FrameEncoder:
         """
         unknown = values.keys() - self._values.keys()
         if unknown:
-            raise DatabaseError(f"message {self.message.name!r} has no signal {sorted(unknown)[0]!r}")
+            raise DatabaseError(
+                f"message {self.message.name!r} has no signal {sorted(unknown)[0]!r}"
+            )
         try:
             data = bytearray(self.message.encode({**self._values, **values}, strict=False))
         except (ValueError, OverflowError, cantools.database.EncodeError) as error:
-            raise DatabaseError(f"message {self.message.name!r}: {error}") from error
+            limits = {signal.name: limits_of(signal) for signal in self.message.signals}
+            misfits = [
+                f"{name}: found {value}, expected {limits[name][0]} to {limits[name][1]}"
+                for name, value in values.items()
+                if not limits[name][0] <= value <= limits[name][1]
+            ]
+            raise DatabaseError(
+                f"message {self.message.name!r}: {'; '.join(misfits) or error}"
+            ) from error
         if self._protector is not None:
             self._protector.protect(data)
         return can.Message(

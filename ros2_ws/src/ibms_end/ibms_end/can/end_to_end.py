@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""End-to-end protection of frames after AUTOSAR E2E profile 5 (PRS_E2EProtocol, R20-11, chapter 6.6).
+"""End-to-end protection of frames after AUTOSAR E2E profile 5 (PRS_E2EProtocol R20-11, 6.6).
 
-Bytes 0 and 1 hold the CRC-16/IBM-3740 (polynomial 0x1021, start 0xFFFF), little endian, over all bytes
-from the counter on and then the two bytes of the data identifier, low byte first. Byte 2 is the counter.
+Bytes 0 and 1 hold the CRC-16/IBM-3740 (polynomial 0x1021, start 0xFFFF), little endian, over all
+bytes from the counter on and then the two bytes of the data identifier, low byte first. Byte 2 is
+the counter.
 """
 
 import enum
@@ -23,7 +24,7 @@ class Check(enum.Enum):
 
 
 def crc(data: bytes | bytearray, data_id: int) -> int:
-    """CRC of a frame; ``data`` is the whole frame including its two CRC bytes, which are left out."""
+    """CRC of a whole frame ``data``, whose own two CRC bytes are left out."""
     return crc_hqx(data_id.to_bytes(2, "little"), crc_hqx(memoryview(data)[2:], 0xFFFF))
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A CAN bus for development that several processes share and that never leaves the machine.
 
-It is a python-can interface (``can.Bus(interface="ibms_local", channel="43200")``) over UDP multicast bound
-to the loopback device with a hop limit of 0. Like SocketCAN it stamps frames in the kernel, filters in
-the kernel (a classic BPF program) and counts frames that the kernel dropped. The channel is a UDP port.
+It is a python-can interface (``can.Bus(interface="ibms_local", channel="43200")``) over UDP
+multicast bound to the loopback device with a hop limit of 0. Like SocketCAN it stamps frames in the
+kernel and filters in the kernel (a classic BPF program). The channel is a UDP port.
 """
 
 import ctypes
@@ -22,15 +22,16 @@ DEFAULT_CHANNEL = "43200"
 _LOOPBACK = socket.inet_aton("127.0.0.1")
 _HEADER = struct.Struct("!IIBB2x")  # sender tag, identifier with flags, length, frame flags
 _TIMESPEC = struct.Struct("@ll")
-_DROPPED = struct.Struct("@I")
 _SO_TIMESTAMPNS = 35
-_SO_RXQ_OVFL = 40
 _SO_ATTACH_FILTER = 26
 _IP_MULTICAST_ALL = 49
 _EFF_FLAG, _RTR_FLAG, _ERR_FLAG = 0x80000000, 0x40000000, 0x20000000
+_EFF_MASK, _SFF_MASK = 0x1FFFFFFF, 0x7FF
 _FD_BRS, _FD_ESI, _FD_FDF = 0x01, 0x02, 0x04
 _UDP_HEADER_SIZE = 8  # a filter on a UDP socket sees the packet from its UDP header on
 _RECEIVE_BUFFER = 4 * 1024 * 1024
+_LARGEST_PACKET = 128
+_LARGEST_DATA = {False: 8, True: 64}  # by CAN FD
 
 # Opcodes of classic BPF (linux/bpf_common.h).
 _LD_WORD_ABSOLUTE, _AND_CONSTANT, _JUMP_EQUAL, _RETURN = 0x20, 0x54, 0x15, 0x06
@@ -85,8 +86,8 @@ class LocalBus(can.BusABC):
                 f"channel {channel!r} of the local bus must be a UDP port from 1024 to 65535"
             )
         self.channel_info = f"local bus {channel}"
-        self.dropped_by_kernel = 0
-        self._port = int(channel)
+        self.malformed = 0  # packets that are no frame of this bus; received, but not passed on
+        self._address = (GROUP, int(channel))
         self._fd = fd
         self._can_protocol = can.CanProtocol.CAN_FD if fd else can.CanProtocol.CAN_20
         self._tag = int.from_bytes(os.urandom(4), "big")
@@ -99,12 +100,12 @@ class LocalBus(can.BusABC):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
             sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-            sock.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
-            # Only what comes over loopback, and nothing goes further: hop limit 0, no other interface.
+            # Only what comes over loopback, and nothing goes further: hop limit 0, no other
+            # interface.
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _LOOPBACK)
             sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
-            sock.bind((GROUP, self._port))
+            sock.bind(self._address)
             sock.setsockopt(
                 socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP) + _LOOPBACK
             )
@@ -112,7 +113,7 @@ class LocalBus(can.BusABC):
         except OSError as error:
             sock.close()
             raise can.CanInitializationError(
-                f"the local bus on port {self._port} cannot be opened: {error}"
+                f"the local bus on port {self._address[1]} cannot be opened: {error}"
             ) from error
         return sock
 
@@ -122,7 +123,9 @@ class LocalBus(can.BusABC):
             flags = _EFF_FLAG if entry.get("extended", entry["can_id"] > 0x7FF) else 0
             pairs.append((entry["can_id"] | flags, entry["can_mask"] | _EFF_FLAG))
         if pairs:
-            pairs.append((_ERR_FLAG, _ERR_FLAG))  # error frames pass always, as the driver needs them
+            pairs.append(
+                (_ERR_FLAG, _ERR_FLAG)
+            )  # error frames pass always, as the driver needs them
         program = filter_program(self._tag, pairs)
         buffer = ctypes.create_string_buffer(program)
         count = len(program) // 8
@@ -155,19 +158,19 @@ class LocalBus(can.BusABC):
             flags |= _FD_ESI if msg.error_state_indicator else 0
         packet = _HEADER.pack(self._tag, identifier, msg.dlc, flags) + bytes(msg.data)
         try:
-            self._socket.sendto(packet, (GROUP, self._port))
+            self._socket.sendto(packet, self._address)
         except OSError as error:
             raise can.CanOperationError(f"sending on the local bus failed: {error}") from error
 
     def _recv_internal(self, timeout: float | None) -> tuple[can.Message | None, bool]:
         try:
-            packet, ancillary, _, _ = self._socket.recvmsg(128, 64)
+            packet, ancillary, _, _ = self._socket.recvmsg(_LARGEST_PACKET, 64)
         except BlockingIOError:
-            ready, _, _ = select.select([self._socket], [], [], timeout)
-            if not ready:
+            if timeout == 0:
                 return None, self._is_filtered
+            select.select([self._socket], [], [], timeout)
             try:
-                packet, ancillary, _, _ = self._socket.recvmsg(128, 64)
+                packet, ancillary, _, _ = self._socket.recvmsg(_LARGEST_PACKET, 64)
             except BlockingIOError:
                 return None, self._is_filtered
         timestamp = 0.0
@@ -175,29 +178,38 @@ class LocalBus(can.BusABC):
             if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
                 seconds, nanoseconds = _TIMESPEC.unpack(data)
                 timestamp = seconds + nanoseconds * 1e-9
-            elif level == socket.SOL_SOCKET and kind == _SO_RXQ_OVFL:
-                (self.dropped_by_kernel,) = _DROPPED.unpack(data)
+        message = self._parse(packet, timestamp or time.time())
+        if message is None:
+            self.malformed += 1
+        return message, self._is_filtered
+
+    def _parse(self, packet: bytes, timestamp: float) -> can.Message | None:
+        """The frame that a packet holds, or ``None`` if it holds none that fits this bus."""
         if len(packet) < _HEADER.size:
-            return None, self._is_filtered
+            return None
         _, identifier, length, flags = _HEADER.unpack_from(packet)
-        if flags & _FD_FDF and not self._fd:
-            return None, self._is_filtered
+        data = packet[_HEADER.size :]
+        is_fd, is_remote = bool(flags & _FD_FDF), bool(identifier & _RTR_FLAG)
         extended = bool(identifier & _EFF_FLAG)
-        return (
-            can.Message(
-                timestamp=timestamp or time.time(),
-                arbitration_id=identifier & (0x1FFFFFFF if extended else 0x7FF),
-                is_extended_id=extended,
-                is_remote_frame=bool(identifier & _RTR_FLAG),
-                is_error_frame=bool(identifier & _ERR_FLAG),
-                dlc=length,
-                data=packet[_HEADER.size :],
-                is_fd=bool(flags & _FD_FDF),
-                bitrate_switch=bool(flags & _FD_BRS),
-                error_state_indicator=bool(flags & _FD_ESI),
-                channel=self.channel_info,
-            ),
-            self._is_filtered,
+        if (
+            (is_fd and (is_remote or not self._fd))
+            or length > _LARGEST_DATA[is_fd]
+            or len(data) != (0 if is_remote else length)
+            or (not extended and identifier & _EFF_MASK > _SFF_MASK)
+        ):
+            return None
+        return can.Message(
+            timestamp=timestamp,
+            arbitration_id=identifier & _EFF_MASK,
+            is_extended_id=extended,
+            is_remote_frame=is_remote,
+            is_error_frame=bool(identifier & _ERR_FLAG),
+            dlc=length,
+            data=data,
+            is_fd=is_fd,
+            bitrate_switch=bool(flags & _FD_BRS),
+            error_state_indicator=bool(flags & _FD_ESI),
+            channel=self.channel_info,
         )
 
     def fileno(self) -> int:

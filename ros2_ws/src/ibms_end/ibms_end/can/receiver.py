@@ -1,41 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """A thread that receives frames, stamps them on the boot clock, and survives trouble on the bus."""
 
+import select
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 
 import can
 
 from ibms_battery.clock import NS_PER_S, Clock
-from ibms_battery.threads import start_thread
+from ibms_end.bus_health import BusHealth
 from ibms_end.can.bus import BusConfiguration, open_bus
+from ibms_end.can.identifier import frame_identifier
+from ibms_end.can.stamps import StampConverter
 
 FrameHandler = Callable[[can.Message, int], None]
 IdleHandler = Callable[[int], None]
 
-_STEP_NS = 10_000_000  # a change of wall minus boot time beyond this is a step of wall time
-_STEP_SHADOW_NS = 1_000_000_000  # frames that may still carry stamps from before a step
 _REOPEN_PAUSE_S = 0.5
+_SEND_TIMEOUT_S = 0.002
+_TROUBLE = (can.CanError, OSError, ValueError)  # ValueError: a descriptor closed meanwhile
 
-
-@dataclass
-class BusHealth:
-    """What happened on the bus since the start; read by diagnostics."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    last_frame_boot_ns: int = 0
-    connected: bool = False
-    problem: str = ""
+# Classes of error frames (linux/can/error.h).
+_ERROR_BUS_OFF, _ERROR_RESTARTED = 0x40, 0x100
 
 
 class CanReceiver:
     """Opens a bus and hands each frame to ``on_frame(message, boot_ns)`` in its own thread.
 
-    ``on_idle(boot_ns)`` is called at least every ``idle_period_s``. Frames older than ``freshness_s`` by
-    their receive stamp are counted and dropped, so a backlog is drained before anything acts on it. Bus
-    errors and a vanished device lead to closing and opening anew, with a pause, as long as it takes.
+    ``on_idle(boot_ns)`` is called at least every ``idle_period_s``. Frames older than
+    ``freshness_s`` by their receive stamp (``freshness_of_s`` for single identifiers) are counted
+    and dropped, so a backlog is drained before anything acts on it. Bus errors and a vanished
+    device lead to closing and opening anew, with a pause, as long as it takes.
+
+    The thread waits on the bus's file descriptor itself: ``can.BusABC.recv`` measures its time-out
+    in wall time and would wait for hours after a step.
     """
 
     def __init__(
@@ -47,6 +45,7 @@ class CanReceiver:
         on_idle: IdleHandler | None = None,
         idle_period_s: float = 0.02,
         freshness_s: float = 0.1,
+        freshness_of_s: Mapping[int, float] | None = None,
     ) -> None:
         self.health = BusHealth()
         self._configuration = configuration
@@ -56,24 +55,42 @@ class CanReceiver:
         self._on_idle = on_idle
         self._idle_period_s = idle_period_s
         self._freshness_ns = round(freshness_s * NS_PER_S)
-        self._offset_ns = clock.wall_ns() - clock.boot_ns()
-        self._shadow_until_ns = 0
+        self._freshness_of_ns = {
+            identifier: round(limit_s * NS_PER_S)
+            for identifier, limit_s in (freshness_of_s or {}).items()
+        }
+        self._stamps = StampConverter(clock)
         self._bus: can.BusABC | None = None
+        self._malformed = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def open(self) -> None:
-        """Open the bus now, so that a wrong configuration shows at once; raises ``can.CanError``."""
-        self._bus = open_bus(self._configuration, self._identifiers)
+        """Open the bus now, so that a wrong configuration shows; raises ``can.CanError``."""
+        bus = open_bus(self._configuration, self._identifiers)
+        try:
+            bus.fileno()
+        except NotImplementedError as error:
+            bus.shutdown()
+            raise can.CanInitializationError(
+                f"interface {self._configuration.interface!r} has no file descriptor to wait on; "
+                f"use 'socketcan' with the kernel's driver of the device"
+            ) from error
+        self._bus = bus
+        self._malformed = 0
+        self._stamps.queue_empty(self._clock.boot_ns())
         self.health.connected = True
 
     def start(self, name: str = "can_receiver") -> None:
-        """Start receiving."""
+        """Start receiving; opens the bus if it is closed (raises ``can.CanError``)."""
+        if self._bus is None:
+            self.open()
         self._stop.clear()
-        self._thread = start_thread(name, self._run)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and close the bus."""
+        """End the thread and close the bus; without effect if that is done."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=2.0)
@@ -87,84 +104,113 @@ class CanReceiver:
             self.health.counts["send_failed"] += 1
             return False
         try:
-            bus.send(message, timeout=0.002)
-        except can.CanError as error:
+            bus.send(message, timeout=_SEND_TIMEOUT_S)
+        except _TROUBLE as error:
             self.health.counts["send_failed"] += 1
-            self.health.problem = str(error)
+            self.health.note(f"sending failed: {error}", self._clock.boot_ns())
             return False
         self.health.counts["sent"] += 1
         return True
 
-    def boot_ns_of(self, message: can.Message) -> int:
-        """Boot time of the kernel's receive stamp.
-
-        The kernel stamps in wall time. While wall time is stepped the stamp says nothing about age: such
-        frames count as received now, and the step is counted.
-        """
-        now_boot = self._clock.boot_ns()
-        offset_ns = self._clock.wall_ns() - now_boot
-        if abs(offset_ns - self._offset_ns) > _STEP_NS:
-            self.health.counts["wall_clock_step"] += 1
-            self._shadow_until_ns = now_boot + _STEP_SHADOW_NS
-        self._offset_ns = offset_ns
-        if now_boot < self._shadow_until_ns:
-            return now_boot
-        return min(now_boot, round(message.timestamp * NS_PER_S) - offset_ns)
-
     def _run(self) -> None:
-        next_idle = self._clock.boot_ns()
+        try:
+            self._receive_until_stopped()
+        except BaseException as error:
+            # What depends on the frames sees the silence; diagnostics see the reason.
+            self.health.connected = False
+            self.health.note(f"receiving ended by {error!r}", self._clock.boot_ns())
+            raise
+
+    def _receive_until_stopped(self) -> None:
+        next_idle_ns = self._clock.boot_ns()
         idle_ns = round(self._idle_period_s * NS_PER_S)
         while not self._stop.is_set():
-            if self._bus is None and not self._reopen():
-                continue
-            assert self._bus is not None  # noqa: S101 - for the type checker
-            try:
-                message = self._bus.recv(self._idle_period_s)
-            except (can.CanError, OSError, ValueError) as error:
-                self._fail(str(error))
-                continue
-            if message is not None:
-                self._receive(message)
-            if self._on_idle is not None:
-                now = self._clock.boot_ns()
-                if now >= next_idle:
-                    next_idle = now + idle_ns
-                    self._on_idle(now)
+            bus = self._bus
+            if bus is None:
+                self._reopen()
+            else:
+                try:
+                    self._receive_one(bus)
+                except _TROUBLE as error:
+                    self._fail(str(error))
+            now_ns = self._clock.boot_ns()
+            if now_ns >= next_idle_ns:
+                next_idle_ns = now_ns + idle_ns
+                self._count_malformed()
+                if self._on_idle is not None:
+                    self._on_idle(now_ns)
 
-    def _receive(self, message: can.Message) -> None:
+    def _receive_one(self, bus: can.BusABC) -> None:
+        asked_ns = self._clock.boot_ns()
+        wait_s = 0.0 if self._stamps.in_doubt else self._idle_period_s
+        ready, _, _ = select.select([bus.fileno()], [], [], wait_s)
+        if not ready:
+            self._stamps.queue_empty(asked_ns)
+            self._count_steps()
+        elif (message := bus.recv(0)) is not None:
+            self._take(message)
+
+    def _take(self, message: can.Message) -> None:
+        counts = self.health.counts
         if message.is_error_frame:
-            self.health.counts["error_frame"] += 1
-            self.health.problem = "error frames on the bus"
-            if self._bus is not None and self._bus.state is can.BusState.ERROR:
-                self._fail("bus off")
+            self._take_error(message)
             return
         if message.is_remote_frame:
-            self.health.counts["remote_frame"] += 1
+            counts["remote_frame"] += 1
             return
-        boot_ns = self.boot_ns_of(message)
-        if self._clock.boot_ns() - boot_ns > self._freshness_ns:
-            self.health.counts["stale"] += 1
+        boot_ns = self._stamps.convert(message.timestamp)
+        self._count_steps()
+        limit_ns = self._freshness_of_ns.get(frame_identifier(message), self._freshness_ns)
+        if self._clock.boot_ns() - boot_ns > limit_ns:
+            counts["stale"] += 1
             return
-        self.health.counts["received"] += 1
+        counts["received"] += 1
         self.health.last_frame_boot_ns = boot_ns
+        self.health.connected = True
         self._on_frame(message, boot_ns)
+
+    def _take_error(self, message: can.Message) -> None:
+        health, now_ns = self.health, self._clock.boot_ns()
+        health.counts["error_frame"] += 1
+        if message.arbitration_id & _ERROR_BUS_OFF:
+            # The kernel restarts the controller (restart-ms); opening anew would change nothing.
+            health.counts["bus_off"] += 1
+            health.connected = False
+            health.note(
+                "bus off: the controller left the bus after too many errors; check wiring, "
+                "termination and bit rate, and that the link has a restart-ms",
+                now_ns,
+            )
+        elif message.arbitration_id & _ERROR_RESTARTED:
+            health.counts["bus_restarted"] += 1
+            health.connected = True
+        else:
+            health.note("error frames on the bus", now_ns)
+
+    def _count_steps(self) -> None:
+        if self._stamps.steps:
+            self.health.counts["wall_clock_step"] = self._stamps.steps
+
+    def _count_malformed(self) -> None:
+        """Add what the local bus refused since the last time; other buses refuse in hardware."""
+        malformed: int = getattr(self._bus, "malformed", 0)
+        if malformed > self._malformed:
+            self.health.counts["malformed"] += malformed - self._malformed
+            self._malformed = malformed
 
     def _fail(self, problem: str) -> None:
         self.health.counts["bus_failed"] += 1
-        self.health.problem = problem
+        self.health.note(problem, self._clock.boot_ns())
         self._close()
 
-    def _reopen(self) -> bool:
+    def _reopen(self) -> None:
         try:
             self.open()
         except (can.CanError, OSError) as error:
-            self.health.problem = str(error)
-            if self._on_idle is not None:
-                self._on_idle(self._clock.boot_ns())
+            self.health.note(str(error), self._clock.boot_ns())
             self._stop.wait(_REOPEN_PAUSE_S)
-            return False
-        self.health.counts["bus_reopened"] += 1
-        return True
+        else:
+            self.health.counts["bus_reopened"] += 1
 
     def _close(self) -> None:
         bus, self._bus = self._bus, None
