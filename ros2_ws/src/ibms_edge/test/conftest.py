@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import rclpy
 
 from ibms_battery.pack import Cell, Pack, load_cell, load_pack
 
@@ -21,3 +23,11 @@ def pack() -> Pack:
 @pytest.fixture(scope="session")
 def cell() -> Cell:
     return load_cell(CONFIG / "cells" / "lg_m50.yaml")
+
+
+@pytest.fixture(scope="session")
+def ros() -> Iterator[None]:
+    """A ROS context for nodes that run in this process and talk to a sink, not over DDS."""
+    rclpy.init()
+    yield
+    rclpy.shutdown()

@@ -4,7 +4,7 @@
 Debounce counts fresh samples and the time between them, never calls on an old value.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,8 @@ from ibms_edge.protection.table import (
 )
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(slots=True)
@@ -35,18 +37,36 @@ class ActiveFault:
 
 @dataclass(slots=True)
 class _Row:
-    """Running state of one diagnosis."""
+    """Running state of one diagnosis; arrays have one entry per element of its signal."""
 
     diagnosis: Diagnosis
     source: Source
     sign: float  # +1 bad above, -1 bad below
     limit: float
-    count: npt.NDArray[np.int32] | None = None
-    first_bad_ns: npt.NDArray[np.int64] | None = None
-    pending: bool = False
-    standing: bool = False
+    count: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # bad samples in a row
+    first_bad_ns: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    involved: BoolArray = field(default_factory=lambda: np.zeros(0, np.bool_))  # bad since it began
+    pending: bool = False  # some element is bad
+    standing: bool = False  # the condition has not recovered
     good_since_ns: int | None = None
     fault: ActiveFault | None = None
+
+    def resize(self, count: int) -> None:
+        """Prepare for a signal of ``count`` elements; raises ``ValueError`` if it had others."""
+        if len(self.count):
+            raise ValueError(
+                f"signal {self.diagnosis.signal!r} came with {count} elements, "
+                f"expected {len(self.count)}"
+            )
+        self.count = np.zeros(count, np.int64)
+        self.first_bad_ns = np.zeros(count, np.int64)
+        self.involved = np.zeros(count, np.bool_)
+
+    def forget(self) -> None:
+        """Begin anew: no fault, no condition."""
+        self.fault = None
+        self.standing = False
+        self.involved[:] = False
 
 
 @dataclass
@@ -56,6 +76,7 @@ class Verdict:
     reaction: Reaction = Reaction.NONE
     close_allowed: bool = False
     active: list[ActiveFault] = field(default_factory=list)
+    first_cause: ActiveFault | None = None
     evaluated: int = 0
     total: int = 0
     set_now: list[ActiveFault] = field(default_factory=list)
@@ -65,8 +86,8 @@ class Verdict:
 class ProtectionEngine:
     """Judges signals against the table.
 
-    Signals are given as arrays (one value per element); NaN means that there is no fresh sample of the
-    element, which neither trips nor clears anything. Missing values have diagnoses of their own.
+    Signals are given as arrays (one value per element); NaN means that there is no fresh sample of
+    the element, which neither trips nor clears. Missing values have diagnoses of their own.
     """
 
     def __init__(self, table: DiagnosisTable) -> None:
@@ -85,40 +106,45 @@ class ProtectionEngine:
     @property
     def active(self) -> list[ActiveFault]:
         """Active faults, strongest reaction and then oldest first."""
-        faults = [row.fault for row in self._rows if row.fault is not None]
+        faults = [fault for row in self._rows if (fault := row.fault) is not None]
         return sorted(faults, key=lambda f: (-f.diagnosis.demand, f.tripped_ns, f.diagnosis.id))
 
     def evaluate(
         self,
-        fresh: Iterable[Source],
-        signals: dict[Signal, FloatArray],
+        sampled: Mapping[Source, int],
+        signals: Mapping[Signal, FloatArray],
         now_ns: int,
     ) -> Verdict:
         """Judge.
 
         Args:
-            fresh: inputs that brought a new sample since the last call; "clock" is implied.
-            signals: values of all signals of these inputs and of "clock".
-            now_ns: sampling time of the newest input [ns].
+            sampled: inputs that brought a new sample since the last call, with its sampling time
+                [ns]; "clock" is implied.
+            signals: values of all signals of these inputs and of "clock". A diagnosis whose signal
+                is missing here is not counted as evaluated.
+            now_ns: present time [ns].
+
+        Raises:
+            ValueError: if a signal changes its number of elements.
         """
-        sources = {"clock", *fresh}
-        self._seen.update(fresh)
+        times = {**sampled, "clock": now_ns}
+        self._seen.update(sampled)
         verdict = Verdict(total=len(self._rows))
         for row in self._rows:
-            if row.source in sources and row.diagnosis.signal in signals:
-                self._judge(row, signals[row.diagnosis.signal], now_ns, verdict)
+            if row.source in times:
+                values = signals.get(row.diagnosis.signal)
+                if values is None:
+                    continue
+                self._judge(row, values, times[row.source], now_ns, verdict)
             verdict.evaluated += 1
         verdict.active = self.active
         verdict.reaction = self._reaction(verdict.active, now_ns)
-        if verdict.reaction >= Reaction.OPEN_AFTER_ZERO_CURRENT and self.first_cause is None:
-            self.first_cause = verdict.active[0]
+        self._renew_first_cause(verdict.active)
+        verdict.first_cause = self.first_cause
         verdict.close_allowed = (
             verdict.reaction < Reaction.OPEN_AFTER_ZERO_CURRENT
             and {"cells", "pack"} <= self._seen
-            and not any(
-                row.pending and row.diagnosis.demand >= Reaction.OPEN_AFTER_ZERO_CURRENT
-                for row in self._rows
-            )
+            and not any(row.pending and _opens(row.diagnosis) for row in self._rows)
         )
         return verdict
 
@@ -142,71 +168,82 @@ class ProtectionEngine:
             if row.standing:
                 standing.append(row.diagnosis.id)
             else:
-                row.fault = None
+                row.forget()
                 cleared.append(row.diagnosis.id)
-        if not any(f.diagnosis.demand >= Reaction.OPEN_AFTER_ZERO_CURRENT for f in self.active):
-            self.first_cause = None
+        self._renew_first_cause(self.active)
         return cleared, standing
 
-    def _judge(self, row: _Row, values: FloatArray, now_ns: int, verdict: Verdict) -> None:
-        diagnosis = row.diagnosis
+    def _judge(
+        self, row: _Row, values: FloatArray, sample_ns: int, now_ns: int, verdict: Verdict
+    ) -> None:
         excess = (values - row.limit) * row.sign
         bad = excess > 0.0  # NaN compares false
-        if not bad.any():
-            if row.pending:
-                known = ~np.isnan(values)
-                self._reset(row, known)
-            if row.fault is not None:
-                self._recover(row, excess, now_ns, verdict)
+        if len(row.count) != len(values):
+            row.resize(len(values))
+        is_bad = bool(bad.any())
+        if not (is_bad or row.standing):
             return
-        row.good_since_ns = None
-        row.standing = True
-        if row.count is None or row.first_bad_ns is None or len(row.count) != len(values):
-            row.count = np.zeros(len(values), np.int32)
-            row.first_bad_ns = np.zeros(len(values), np.int64)
-        good = ~bad & ~np.isnan(values)
-        row.count[good] = 0
-        beginning = bad & (row.count == 0)
-        row.first_bad_ns[beginning] = now_ns
+        row.count[excess <= 0.0] = 0
+        row.first_bad_ns[bad & (row.count == 0)] = sample_ns
         row.count[bad] += 1
-        row.pending = True
-        if row.fault is not None:
-            return
+        row.pending = bool(row.count.any())
+        if is_bad:
+            row.involved |= bad
+            row.standing = True
+            row.good_since_ns = None
+            if row.fault is None:
+                self._trip(row, excess, values, sample_ns, now_ns, verdict)
+        elif row.fault is not None:
+            self._recover(row, excess, sample_ns, verdict)
+        elif not row.pending:
+            row.forget()
+
+    def _trip(
+        self,
+        row: _Row,
+        excess: FloatArray,
+        values: FloatArray,
+        sample_ns: int,
+        now_ns: int,
+        verdict: Verdict,
+    ) -> None:
+        diagnosis = row.diagnosis
         tripped = (
-            bad
+            (excess > 0.0)
             & (row.count >= diagnosis.samples)
-            & (now_ns - row.first_bad_ns >= diagnosis.time_s * NS_PER_S)
+            & (sample_ns - row.first_bad_ns >= diagnosis.time_s * NS_PER_S)
         )
-        if tripped.any():
-            element = int(np.argmax(np.where(tripped, excess, -np.inf)))
-            row.fault = ActiveFault(
-                diagnosis, element if len(values) > 1 else -1, float(values[element]), now_ns
-            )
-            verdict.set_now.append(row.fault)
+        if not tripped.any():
+            return
+        element = int(np.argmax(np.where(tripped, excess, -np.inf)))
+        row.fault = ActiveFault(
+            diagnosis, element if len(values) > 1 else -1, float(values[element]), now_ns
+        )
+        verdict.set_now.append(row.fault)
 
-    def _reset(self, row: _Row, known: npt.NDArray[np.bool_]) -> None:
-        if row.count is not None and len(row.count) == len(known):
-            row.count[known] = 0
-            row.pending = bool(row.count.any())
-        else:
-            row.pending = False
-
-    def _recover(self, row: _Row, excess: FloatArray, now_ns: int, verdict: Verdict) -> None:
-        known = excess[~np.isnan(excess)]
-        if not known.size or (known > -row.diagnosis.hysteresis).any():
+    def _recover(self, row: _Row, excess: FloatArray, sample_ns: int, verdict: Verdict) -> None:
+        # Each element that was bad has to be seen good: NaN clears nothing.
+        clear = excess[row.involved] <= -row.diagnosis.hysteresis
+        if not clear.all():
             row.good_since_ns = None
             return
         if row.good_since_ns is None:
-            row.good_since_ns = now_ns
-        if now_ns - row.good_since_ns >= row.diagnosis.recovery_s * NS_PER_S:
+            row.good_since_ns = sample_ns
+        if sample_ns - row.good_since_ns < row.diagnosis.recovery_s * NS_PER_S:
+            return
+        if row.diagnosis.latched:
             row.standing = False
-            if not row.diagnosis.latched:
-                row.fault = None
-                verdict.cleared_now.append(row.diagnosis)
-                if self.first_cause is not None and not any(
-                    f.diagnosis.demand >= Reaction.OPEN_AFTER_ZERO_CURRENT for f in self.active
-                ):
-                    self.first_cause = None
+        else:
+            row.forget()
+            verdict.cleared_now.append(row.diagnosis)
+
+    def _renew_first_cause(self, active: list[ActiveFault]) -> None:
+        opening = [fault for fault in active if _opens(fault.diagnosis)]
+        self.first_cause = min(
+            opening,
+            key=lambda f: (f.tripped_ns, -f.diagnosis.demand, f.diagnosis.id),
+            default=None,
+        )
 
     def _reaction(self, active: list[ActiveFault], now_ns: int) -> Reaction:
         strongest = Reaction.NONE
@@ -219,3 +256,7 @@ class ProtectionEngine:
                 demand = Reaction.OPEN_NOW
             strongest = max(strongest, demand)
         return strongest
+
+
+def _opens(diagnosis: Diagnosis) -> bool:
+    return diagnosis.demand >= Reaction.OPEN_AFTER_ZERO_CURRENT

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Node ``protection``: judges every fresh sample and publishes the verdict."""
 
+import threading
 from array import array
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +29,7 @@ from ibms_ros_common.diagnostics import ERROR, WARN, Status
 from ibms_ros_common.node import BmsNode
 
 _INPUT_FRESHNESS_S = 0.1  # older samples are dropped: a backlog must not look fresh
+_SWITCH_STATE_STALE_NS = NS_PER_S // 2
 _STARTUP_S = 2.0  # an input that never came counts as silent from then on
 
 
@@ -57,18 +60,16 @@ class Protection(BmsNode[ProtectionParameters]):
         )
         self._table = load_table(path)
         self._engine = ProtectionEngine(self._table)
-        self._cells: CellMeasurement | None = None
-        self._pack: PackMeasurement | None = None
-        self._insulation: InsulationMeasurement | None = None
-        self._environment: EnvironmentMeasurement | None = None
-        self._switch: SwitchState | None = None
-        self._fresh: set[Source] = set()
-        self._judged_scan: CellMeasurement | None = None
+        self._pack = pack
+        self._checksum = self._table.checksum()
+        self._lock = threading.Lock()  # the engine: the loop judges, the executor acknowledges
+        self._newest: dict[Source, Any] = {}
+        self._judged: dict[Source, Any] = {}
+        self._rejected = 0
         self._iteration = 0
         self._reaction = Reaction.NONE
         self._active_ids: list[int] = []
         self._close_allowed = False
-        self._clear_requests: list[list[int]] = []
         self._activated_ns = self.clock.boot_ns()
         self.advertise("protection/status", "events")
         loop = self.loop(self._step, parameters.period_s)
@@ -83,65 +84,62 @@ class Protection(BmsNode[ProtectionParameters]):
 
     def activate(self) -> None:
         """Ages count from here on, so that an input that never comes is a fault."""
+        self._newest.clear()
+        self._judged.clear()
         self._activated_ns = self.clock.boot_ns()
 
     # The executor's thread only swaps references to the newest samples.
 
     def _on_cells(self, message: CellMeasurement) -> None:
-        self._cells = message
-        self._fresh.add("cells")
-        self._notify()
+        if signals.is_well_formed(message, self._pack):
+            self._take("cells", message)
+        else:
+            self._rejected += 1
 
     def _on_pack(self, message: PackMeasurement) -> None:
-        self._pack = message
-        self._fresh.add("pack")
+        self._take("pack", message)
+
+    def _take(self, source: Source, message: Any) -> None:
+        """A sample of the chain; one that is not newer than the known one proves nothing."""
+        known = self._newest.get(source)
+        if known is not None and message.boot_ns <= known.boot_ns:
+            self._rejected += 1
+            return
+        self._newest[source] = message
         self._notify()
 
     def _on_insulation(self, message: InsulationMeasurement) -> None:
-        self._insulation = message
-        self._fresh.add("insulation")
+        self._newest["insulation"] = message
 
     def _on_environment(self, message: EnvironmentMeasurement) -> None:
-        self._environment = message
-        self._fresh.add("environment")
+        self._newest["environment"] = message
 
     def _on_switch(self, message: SwitchState) -> None:
-        self._switch = message
-        self._fresh.add("switch")
+        if len(message.mismatch) == len(self._pack.switching.switches):
+            self._newest["switch"] = message
+        else:
+            self._rejected += 1
 
     # The loop's thread judges.
 
     def _step(self, now_ns: int) -> None:
-        fresh, self._fresh = self._fresh, set()
-        cells, pack = self._cells, self._pack
-        values: dict[Signal, Any] = {}
-        if "cells" in fresh and cells is not None:
-            values |= signals.cell_signals(cells, pack)
-        if "pack" in fresh and pack is not None:
-            values |= signals.pack_signals(pack)
-        if "insulation" in fresh and self._insulation is not None:
-            values |= signals.insulation_signals(self._insulation)
-        if "environment" in fresh and self._environment is not None:
-            values |= signals.environment_signals(self._environment)
-        if "switch" in fresh and self._switch is not None:
-            values |= signals.switch_signals(self._switch)
-        values["cells_age"] = self._age(now_ns, cells)
-        values["pack_age"] = self._age(now_ns, pack)
-        values["insulation_age"] = self._age(now_ns, self._insulation)
-        values["environment_age"] = self._age(now_ns, self._environment)
-        values["switch_state_age"] = self._age(now_ns, self._switch)
-        values["foreign_publisher"] = np.array([float(len(self.foreign_publishers()))])
-        verdict = self._engine.evaluate(fresh, values, now_ns)
-        new_scan = "cells" in fresh and cells is not None and cells is not self._judged_scan
+        newest = self._newest.copy()
+        sampled: dict[Source, int] = {
+            source: message.boot_ns
+            for source, message in newest.items()
+            if message is not self._judged.get(source)
+        }
+        values = self._signals(sampled, newest, now_ns)
+        with self._lock:
+            verdict = self._engine.evaluate(sampled, values, now_ns)
+        self._judged = newest
         ids = [fault.diagnosis.id for fault in verdict.active]
         changed = (
             verdict.reaction is not self._reaction
             or verdict.close_allowed != self._close_allowed
             or ids != self._active_ids
         )
-        if new_scan:
-            self._judged_scan = cells
-        if new_scan or changed:
+        if "cells" in sampled or changed:
             self._reaction, self._active_ids = verdict.reaction, ids
             self._close_allowed = verdict.close_allowed
             self._iteration += 1
@@ -149,23 +147,47 @@ class Protection(BmsNode[ProtectionParameters]):
         for fault in verdict.set_now:
             self._publish_fault(fault)
         for diagnosis in verdict.cleared_now:
-            self._publish_cleared(diagnosis)
+            self._publish_cleared(diagnosis, "over")
+
+    def _signals(
+        self, sampled: Mapping[Source, int], newest: Mapping[Source, Any], now_ns: int
+    ) -> dict[Signal, Any]:
+        values: dict[Signal, Any] = {
+            "cells_age": self._age(now_ns, newest.get("cells")),
+            "pack_age": self._age(now_ns, newest.get("pack")),
+            "insulation_age": self._age(now_ns, newest.get("insulation")),
+            "environment_age": self._age(now_ns, newest.get("environment")),
+            "switch_state_age": self._age(now_ns, newest.get("switch")),
+            "foreign_publisher": np.array([1.0 if self.foreign_publishers() else 0.0]),
+        }
+        if "cells" in sampled:
+            values |= signals.cell_signals(newest["cells"], newest.get("pack"))
+        if "pack" in sampled:
+            values |= signals.pack_signals(newest["pack"])
+        if "insulation" in sampled:
+            values |= signals.insulation_signals(newest["insulation"])
+        if "environment" in sampled:
+            values |= signals.environment_signals(newest["environment"])
+        if "switch" in sampled:
+            values |= signals.switch_signals(newest["switch"])
+        return values
 
     def _age(self, now_ns: int, message: Any) -> Any:
-        if message is None:
+        # The switches' state has no time of sampling before the first feedback of the board.
+        if message is None or message.boot_ns == 0:
             return np.array([(now_ns - self._activated_ns) / NS_PER_S - _STARTUP_S])
         return np.array([(now_ns - message.boot_ns) / NS_PER_S])
 
     def _publish_status(self, verdict: Verdict) -> None:
-        scan = self._judged_scan
-        cause = self._engine.first_cause
+        scan = self._judged.get("cells")
+        cause = verdict.first_cause
         active = verdict.active
         status = ProtectionStatus(
             header=self.header(),
             boot_ns=scan.boot_ns if scan is not None else 0,
             scan_counter=scan.scan_counter if scan is not None else 0,
             iteration=self._iteration & 0xFFFFFFFF,
-            configuration_crc=self._table.crc,
+            configuration_crc=self._checksum,
             diagnoses_evaluated=verdict.evaluated,
             diagnoses_total=verdict.total,
             reaction=int(verdict.reaction),
@@ -197,7 +219,7 @@ class Protection(BmsNode[ProtectionParameters]):
             ),
         )
 
-    def _publish_cleared(self, diagnosis: Diagnosis) -> None:
+    def _publish_cleared(self, diagnosis: Diagnosis, how: str) -> None:
         self.publish(
             "events",
             Event(
@@ -209,7 +231,7 @@ class Protection(BmsNode[ProtectionParameters]):
                 diagnosis=diagnosis.id,
                 element=-1,
                 value=float("nan"),
-                text=f"over: {diagnosis.text}",
+                text=f"{how}: {diagnosis.text}",
             ),
         )
 
@@ -219,17 +241,22 @@ class Protection(BmsNode[ProtectionParameters]):
         if not self.is_active:
             response.code, response.message = ClearFaults.Response.CODE_NOT_ACTIVE, "not active"
             return response
-        switch = self._switch
-        if switch is not None and switch.board_valid and any(switch.closed):
+        if not self._switches_are_open():
             response.code = ClearFaults.Response.CODE_CONTACTORS_CLOSED
-            response.message = "switches are closed; faults are cleared only while all are open"
+            response.message = (
+                "faults are cleared only while feedback of the switch board shows all switches open"
+            )
             return response
         try:
-            cleared, standing = self._engine.acknowledge(request.diagnosis)
+            with self._lock:
+                cleared, standing = self._engine.acknowledge(request.diagnosis)
         except KeyError as error:
             response.code = ClearFaults.Response.CODE_UNKNOWN_DIAGNOSIS
             response.message = f"the table of diagnoses holds no identifier {error.args[0]}"
             return response
+        for diagnosis in self._table.diagnoses:
+            if diagnosis.id in cleared:
+                self._publish_cleared(diagnosis, "acknowledged")
         response.cleared, response.standing = array("H", cleared), array("H", standing)
         response.success = not standing
         if standing:
@@ -239,12 +266,22 @@ class Protection(BmsNode[ProtectionParameters]):
             response.message = f"{len(cleared)} faults cleared"
         return response
 
+    def _switches_are_open(self) -> bool:
+        switch: SwitchState | None = self._newest.get("switch")
+        return (
+            switch is not None
+            and switch.board_valid
+            and self.clock.boot_ns() - switch.boot_ns <= _SWITCH_STATE_STALE_NS
+            and not any(switch.closed)
+        )
+
     def _report_faults(self, status: Status) -> None:
         status.add(
             reaction=self._reaction.name.lower(),
             close_allowed=self._close_allowed,
             diagnoses=len(self._table.diagnoses),
-            configuration_crc=f"{self._table.crc:08x}",
+            configuration_crc=f"{self._checksum:08x}",
+            rejected=self._rejected,
         )
         for fault in self._engine.active:
             level = WARN if fault.diagnosis.demand <= Reaction.DERATE else ERROR

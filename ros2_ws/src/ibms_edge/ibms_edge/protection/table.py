@@ -6,6 +6,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from ibms_battery import configuration
@@ -25,8 +26,10 @@ Signal = Literal[
     "pack_current_missing",
     "pack_age",
     "insulation_resistance",
+    "insulation_missing",
     "insulation_age",
     "gas",
+    "gas_missing",
     "environment_age",
     "interlock_open",
     "emergency_stop",
@@ -53,8 +56,10 @@ SOURCE_OF: dict[Signal, Source] = {
     "pack_current_missing": "pack",
     "pack_age": "clock",
     "insulation_resistance": "insulation",
+    "insulation_missing": "insulation",
     "insulation_age": "clock",
     "gas": "environment",
+    "gas_missing": "environment",
     "environment_age": "clock",
     "interlock_open": "switch",
     "emergency_stop": "switch",
@@ -111,16 +116,43 @@ class DiagnosisTable(Struct, frozen=True, forbid_unknown_fields=True):
 
     description: str
     diagnoses: Annotated[list[Diagnosis], Meta(min_length=1)]
-    crc: int = 0
+
+    def checksum(self) -> int:
+        """CRC-32 of everything that is judged by; equal tables have equal ones."""
+        return zlib.crc32(msgspec.json.encode(self.diagnoses))
 
 
-# Nothing may close without these: they make silence and unmeasured values a fault.
-REQUIRED_SIGNALS: tuple[Signal, ...] = (
-    "cell_voltage",
-    "cell_voltage_missing",
-    "cells_age",
-    "pack_age",
-    "foreign_publisher",
+# 0 is good and 1 is bad; such a signal has one sensible limit.
+FLAGS: frozenset[Signal] = frozenset(
+    {
+        "cell_voltage_missing",
+        "cell_temperature_missing",
+        "open_wire",
+        "afe_status",
+        "pack_current_missing",
+        "insulation_missing",
+        "gas_missing",
+        "interlock_open",
+        "emergency_stop",
+        "switch_mismatch",
+        "foreign_publisher",
+    }
+)
+AGES: frozenset[Signal] = frozenset(signal for signal in SOURCE_OF if signal.endswith("_age"))
+
+# Nothing may close without these: they guard the cells, and make silence and missing values faults.
+REQUIRED: tuple[tuple[Signal, Literal["above", "below"]], ...] = (
+    ("cell_voltage", "above"),
+    ("cell_voltage", "below"),
+    ("cell_voltage_missing", "above"),
+    ("cell_temperature", "above"),
+    ("cell_temperature_missing", "above"),
+    ("pack_current", "above"),
+    ("pack_current", "below"),
+    ("pack_current_missing", "above"),
+    ("cells_age", "above"),
+    ("pack_age", "above"),
+    ("foreign_publisher", "above"),
 )
 
 
@@ -128,29 +160,38 @@ def load_table(path: Path | str) -> DiagnosisTable:
     """Load and check a table of diagnoses.
 
     Raises:
-        ConfigurationError: where a row is wrong, repeated, without a limit, or a required one is missing.
+        ConfigurationError: where a row is wrong, repeated, without a sensible limit, or a required
+            one is missing.
     """
     document = configuration.read(path)
     table = configuration.convert(document, DiagnosisTable)
     identifiers: dict[int, str] = {}
     names: set[str] = set()
     for index, row in enumerate(table.diagnoses):
-        here = ["diagnoses", index]
+        here: list[str | int] = ["diagnoses", index]
         if row.id in identifiers:
             raise document.error([*here, "id"], f"{row.id} is already {identifiers[row.id]!r}")
         if row.name in names:
             raise document.error([*here, "name"], f"{row.name!r} stands twice")
         if (row.above is None) == (row.below is None):
             raise document.error(here, "needs exactly one of 'above' and 'below'")
+        if row.signal in FLAGS and not (row.above is not None and 0.0 <= row.above < 1.0):
+            raise document.error(here, f"{row.signal!r} is 0 or 1, expected 'above: 0.5'")
+        if row.signal in AGES and not (row.above is not None and row.above > 0.0):
+            raise document.error(
+                here, f"{row.signal!r} grows from 0 s, expected 'above' with a time"
+            )
         identifiers[row.id] = row.name
         names.add(row.name)
     opening = {
-        row.signal for row in table.diagnoses if row.demand >= Reaction.OPEN_AFTER_ZERO_CURRENT
+        (row.signal, "above" if row.above is not None else "below")
+        for row in table.diagnoses
+        if row.demand >= Reaction.OPEN_AFTER_ZERO_CURRENT
     }
-    for signal in REQUIRED_SIGNALS:
-        if signal not in opening:
+    for signal, side in REQUIRED:
+        if (signal, side) not in opening:
             raise document.error(
-                ["diagnoses"], f"no diagnosis of signal {signal!r} opens the pack; one is required"
+                ["diagnoses"],
+                f"no diagnosis opens the pack when signal {signal!r} is {side} a limit; add one",
             )
-    crc = zlib.crc32(Path(path).read_bytes())
-    return DiagnosisTable(table.description, table.diagnoses, crc)
+    return table

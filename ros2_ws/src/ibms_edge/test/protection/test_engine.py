@@ -1,0 +1,440 @@
+# SPDX-License-Identifier: Apache-2.0
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ibms_edge.protection.engine import ProtectionEngine, Verdict
+from ibms_edge.protection.table import Diagnosis, DiagnosisTable, Reaction, Source
+
+MS = 1_000_000
+S = 1_000 * MS
+NAN = math.nan
+
+
+def diagnosis(identifier: int = 1, **changes: Any) -> Diagnosis:
+    given: dict[str, Any] = {
+        "id": identifier,
+        "name": f"row_{identifier}",
+        "signal": "cell_voltage",
+        "reaction": "open_now",
+        "text": "text",
+        "above": 4.25,
+    }
+    return Diagnosis(**(given | changes))
+
+
+class Guard:
+    """An engine fed with scans of three cells every 20 ms."""
+
+    def __init__(self, *rows: Diagnosis) -> None:
+        self.engine = ProtectionEngine(DiagnosisTable("test", list(rows)))
+        self.now_ns = 100 * S
+
+    def scan(self, *voltage_v: float, step_ms: float = 20, **others: float) -> Verdict:
+        self.now_ns += round(step_ms * MS)
+        signals: Any = {"cell_voltage": np.array(voltage_v)}
+        signals |= {name: np.array([value]) for name, value in others.items()}
+        return self.engine.evaluate(
+            {"cells": self.now_ns, "pack": self.now_ns}, signals, self.now_ns
+        )
+
+    def silence(self, step_ms: float = 20, **others: float) -> Verdict:
+        """Time passes and no input brings a sample."""
+        self.now_ns += round(step_ms * MS)
+        signals: Any = {name: np.array([value]) for name, value in others.items()}
+        return self.engine.evaluate({}, signals, self.now_ns)
+
+
+# Debounce
+
+
+def test_it_trips_with_the_third_fresh_sample_and_names_the_worst_cell() -> None:
+    guard = Guard(diagnosis(samples=3))
+    assert guard.scan(4.0, 4.0, 4.0).close_allowed
+    for _ in range(2):
+        verdict = guard.scan(4.30, 4.31, 4.0)
+        assert verdict.reaction is Reaction.NONE
+        assert not verdict.close_allowed  # a fault that may come blocks closing
+    verdict = guard.scan(4.30, 4.31, 4.0)
+    assert verdict.reaction is Reaction.OPEN_NOW
+    (fault,) = verdict.set_now
+    assert (fault.element, fault.value, fault.tripped_ns) == (1, 4.31, guard.now_ns)
+    assert guard.scan(4.30, 4.31, 4.0).set_now == []
+
+
+def test_calls_without_a_fresh_sample_count_nothing() -> None:
+    guard = Guard(diagnosis(samples=2))
+    guard.scan(4.3, 4.0, 4.0)
+    for _ in range(10):
+        assert guard.silence().reaction is Reaction.NONE
+    assert guard.scan(4.3, 4.0, 4.0).reaction is Reaction.OPEN_NOW
+
+
+def test_each_cell_counts_for_itself() -> None:
+    guard = Guard(diagnosis(samples=2))
+    for _ in range(5):
+        assert guard.scan(4.3, 4.0, 4.0).reaction is Reaction.NONE
+        assert guard.scan(4.0, 4.3, 4.0).reaction is Reaction.NONE
+
+
+def test_a_good_sample_begins_the_count_anew() -> None:
+    guard = Guard(diagnosis(samples=2))
+    guard.scan(4.3, 4.0, 4.0)
+    guard.scan(4.0, 4.0, 4.0)
+    assert guard.scan(4.3, 4.0, 4.0).reaction is Reaction.NONE
+    assert guard.scan(4.3, 4.0, 4.0).reaction is Reaction.OPEN_NOW
+
+
+def test_the_worst_is_chosen_among_those_that_tripped() -> None:
+    guard = Guard(diagnosis(samples=2))
+    guard.scan(4.3, 4.0, 4.0)
+    (fault,) = guard.scan(4.3, 4.9, 4.0).set_now  # the second cell is bad for the first time
+    assert fault.element == 0
+
+
+def test_debounce_time_is_the_time_between_samples_not_of_the_calls() -> None:
+    guard = Guard(diagnosis(samples=1, time_s=0.1))
+    sampled_ns = guard.now_ns
+    values: Any = {"cell_voltage": np.array([4.3, 4.0, 4.0])}
+
+    def judge(sample_ms: int, now_ms: int) -> Verdict:
+        return guard.engine.evaluate(
+            {"cells": sampled_ns + sample_ms * MS}, values, sampled_ns + now_ms * MS
+        )
+
+    assert judge(0, 50).reaction is Reaction.NONE
+    assert judge(99, 140).reaction is Reaction.NONE  # 99 ms lie between the samples
+    assert judge(100, 141).reaction is Reaction.OPEN_NOW
+
+
+@pytest.mark.parametrize(
+    ("limits", "value", "is_bad"),
+    [
+        ({"above": 4.25}, 4.25, False),
+        ({"above": 4.25}, 4.2501, True),
+        ({"above": None, "below": 2.4}, 2.4, False),
+        ({"above": None, "below": 2.4}, 2.3999, True),
+        ({"above": None, "below": 0.0}, -0.1, True),
+    ],
+)
+def test_the_limit_itself_is_good(limits: dict[str, Any], value: float, is_bad: bool) -> None:
+    verdict = Guard(diagnosis(**limits)).scan(value, 3.0, 3.0)
+    assert (verdict.reaction is Reaction.OPEN_NOW) == is_bad
+
+
+# Unmeasured
+
+
+def test_nan_neither_trips_nor_clears() -> None:
+    guard = Guard(diagnosis(samples=2, latched=False, recovery_s=0.0))
+    guard.scan(4.3, 4.0, 4.0)
+    verdict = guard.scan(NAN, 4.0, 4.0)
+    assert verdict.reaction is Reaction.NONE
+    assert not verdict.close_allowed  # still pending
+    assert guard.scan(4.3, 4.0, 4.0).reaction is Reaction.OPEN_NOW
+    for _ in range(100):
+        assert guard.scan(NAN, 4.0, 4.0).reaction is Reaction.OPEN_NOW
+        assert guard.scan(NAN, NAN, NAN).reaction is Reaction.OPEN_NOW
+    assert guard.scan(4.0, 4.0, 4.0).reaction is Reaction.NONE
+
+
+def test_a_cell_that_falls_silent_does_not_recover_by_its_neighbours() -> None:
+    guard = Guard(diagnosis(recovery_s=0.1))
+    guard.scan(4.0, 4.3, 4.0)
+    for _ in range(50):
+        guard.scan(4.0, NAN, 4.0)
+    assert guard.engine.acknowledge() == ([], [1])
+    for _ in range(10):
+        guard.scan(4.0, 4.0, 4.0)
+    assert guard.engine.acknowledge() == ([1], [])
+
+
+def test_a_fault_stands_while_its_source_is_silent() -> None:
+    guard = Guard(diagnosis(latched=False, recovery_s=0.1))
+    guard.scan(4.3, 4.0, 4.0)
+    for _ in range(100):
+        assert guard.silence().reaction is Reaction.OPEN_NOW
+    assert guard.engine.acknowledge() == ([], [1])
+
+
+def test_nan_interrupts_a_recovery() -> None:
+    guard = Guard(diagnosis(latched=False, recovery_s=0.1))
+    guard.scan(4.3, 4.0, 4.0)
+    for _ in range(10):
+        for voltage_v in (4.0, 4.0, NAN):
+            assert guard.scan(voltage_v, 4.0, 4.0).reaction is Reaction.OPEN_NOW
+
+
+def test_inputs_that_never_come_forbid_closing() -> None:
+    guard = Guard(diagnosis(), diagnosis(2, signal="cells_age", above=0.15))
+    verdict = guard.silence(cells_age=-1.0)
+    assert verdict.reaction is Reaction.NONE
+    assert not verdict.close_allowed
+    assert guard.silence(cells_age=0.16).reaction is Reaction.OPEN_NOW
+
+
+def test_cells_without_the_pack_sensor_forbid_closing() -> None:
+    guard = Guard(diagnosis())
+    verdict = guard.engine.evaluate(
+        {"cells": guard.now_ns}, {"cell_voltage": np.array([4.0])}, guard.now_ns
+    )
+    assert not verdict.close_allowed
+
+
+def test_a_missing_signal_leaves_the_verdict_incomplete() -> None:
+    guard = Guard(diagnosis(), diagnosis(2, signal="open_wire", above=0.5))
+    verdict = guard.scan(4.0, 4.0, 4.0)
+    assert (verdict.evaluated, verdict.total) == (1, 2)
+    verdict = guard.scan(4.0, 4.0, 4.0, open_wire=0.0)
+    assert (verdict.evaluated, verdict.total) == (2, 2)
+    verdict = guard.silence()  # what brought nothing new keeps its last judgement
+    assert (verdict.evaluated, verdict.total) == (2, 2)
+
+
+def test_a_signal_that_changes_its_size_is_an_error() -> None:
+    guard = Guard(diagnosis())
+    guard.scan(4.0, 4.0, 4.0)
+    with pytest.raises(ValueError, match="'cell_voltage' came with 2 elements, expected 3"):
+        guard.scan(4.0, 4.0)
+
+
+# Recovery and acknowledgement
+
+
+def test_recovery_needs_the_hysteresis_and_its_time() -> None:
+    guard = Guard(diagnosis(latched=False, hysteresis=0.05, recovery_s=0.1))
+    guard.scan(4.3, 4.0, 4.0)
+    for _ in range(20):
+        assert guard.scan(4.22, 4.0, 4.0).active  # between
+    for _ in range(5):
+        assert guard.scan(4.19, 4.0, 4.0).active
+    verdict = guard.scan(4.19, 4.0, 4.0)
+    assert verdict.active == []
+    assert [row.id for row in verdict.cleared_now] == [1]
+    assert verdict.close_allowed
+    assert guard.scan(4.19, 4.0, 4.0).cleared_now == []
+
+
+def test_recovery_begins_anew_with_each_bad_sample() -> None:
+    guard = Guard(diagnosis(latched=False, recovery_s=0.1))
+    guard.scan(4.3, 4.0, 4.0)
+    for _ in range(10):
+        for voltage_v in (4.0, 4.0, 4.0, 4.3):
+            assert guard.scan(voltage_v, 4.0, 4.0).active
+
+
+def test_every_cell_that_was_bad_has_to_recover() -> None:
+    guard = Guard(diagnosis(latched=False, recovery_s=0.04))
+    guard.scan(4.3, 4.0, 4.0)
+    guard.scan(4.3, 4.3, 4.0)
+    for _ in range(10):
+        assert guard.scan(4.0, 4.3, 4.0).active
+        assert guard.scan(4.0, NAN, 4.0).active
+    for _ in range(3):
+        verdict = guard.scan(4.0, 4.0, 4.0)
+    assert verdict.active == []
+
+
+def test_a_cell_that_recovered_does_not_hinder_the_next_one() -> None:
+    guard = Guard(diagnosis(recovery_s=0.0))
+    guard.scan(4.3, 4.0, 4.0)
+    guard.scan(4.0, 4.0, 4.0)
+    assert guard.engine.acknowledge() == ([1], [])
+    guard.scan(4.0, 4.3, 4.0)
+    guard.scan(NAN, 4.0, 4.0)
+    assert guard.engine.acknowledge() == ([1], [])
+
+
+def test_a_latched_fault_stays_until_acknowledged_and_that_needs_its_condition_gone() -> None:
+    guard = Guard(diagnosis(hysteresis=0.05, recovery_s=0.1))
+    guard.scan(4.3, 4.0, 4.0)
+    assert guard.engine.acknowledge() == ([], [1])
+    for _ in range(3):
+        guard.scan(4.0, 4.0, 4.0)
+    assert guard.engine.acknowledge() == ([], [1])  # good, but not for long enough
+    for _ in range(10):
+        verdict = guard.scan(4.0, 4.0, 4.0)
+    assert verdict.reaction is Reaction.OPEN_NOW
+    assert verdict.cleared_now == []
+    guard.scan(4.3, 4.0, 4.0)
+    assert guard.engine.acknowledge() == ([], [1])  # it came back
+    for _ in range(10):
+        guard.scan(4.0, 4.0, 4.0)
+    assert guard.engine.acknowledge() == ([1], [])
+    assert guard.scan(4.0, 4.0, 4.0).close_allowed
+    assert guard.engine.acknowledge() == ([], [])
+
+
+def test_after_an_acknowledgement_it_trips_anew() -> None:
+    guard = Guard(diagnosis(samples=2, recovery_s=0.0))
+    for _ in range(3):
+        guard.scan(4.3, 4.0, 4.0)
+        assert guard.scan(4.3, 4.0, 4.0).set_now
+        guard.scan(4.0, 4.0, 4.0)
+        assert guard.engine.acknowledge() == ([1], [])
+
+
+def test_acknowledging_chosen_faults_leaves_the_others() -> None:
+    guard = Guard(
+        diagnosis(recovery_s=0.0), diagnosis(2, above=4.26, recovery_s=0.0), diagnosis(3, above=9)
+    )
+    guard.scan(4.3, 4.0, 4.0)
+    guard.scan(4.0, 4.0, 4.0)
+    assert guard.engine.acknowledge([2]) == ([2], [])
+    assert [fault.diagnosis.id for fault in guard.engine.active] == [1]
+    assert guard.engine.acknowledge([3]) == ([], [])
+    with pytest.raises(KeyError, match="77"):
+        guard.engine.acknowledge([1, 77])
+    assert guard.engine.acknowledge([]) == ([1], [])
+
+
+# Reactions and the first cause
+
+
+def test_the_strongest_reaction_counts_and_active_faults_are_ordered() -> None:
+    guard = Guard(
+        diagnosis(1, reaction="inform", above=4.1),
+        diagnosis(2, reaction="derate", above=4.2),
+        diagnosis(3, reaction="open_now", above=4.3),
+    )
+    assert guard.scan(4.15, 4.0, 4.0).reaction is Reaction.INFORM
+    verdict = guard.scan(4.25, 4.0, 4.0)
+    assert (verdict.reaction, verdict.close_allowed) == (Reaction.DERATE, True)
+    assert verdict.first_cause is None
+    verdict = guard.scan(4.35, 4.0, 4.0)
+    assert verdict.reaction is Reaction.OPEN_NOW
+    assert [fault.diagnosis.id for fault in verdict.active] == [3, 2, 1]
+
+
+def test_opening_after_zero_current_becomes_opening_at_its_time() -> None:
+    guard = Guard(diagnosis(reaction="open_after_zero_current", zero_current_s=0.1))
+    verdict = guard.scan(4.3, 4.0, 4.0)
+    assert verdict.reaction is Reaction.OPEN_AFTER_ZERO_CURRENT
+    assert not verdict.close_allowed
+    assert guard.silence(step_ms=99).reaction is Reaction.OPEN_AFTER_ZERO_CURRENT
+    assert guard.silence(step_ms=1).reaction is Reaction.OPEN_NOW
+    assert guard.scan(4.0, 4.0, 4.0).reaction is Reaction.OPEN_NOW
+
+
+def test_the_first_cause_is_the_first_that_demanded_opening() -> None:
+    guard = Guard(
+        diagnosis(1, reaction="inform", above=4.1, recovery_s=0.0),
+        diagnosis(2, reaction="open_after_zero_current", above=4.2, recovery_s=0.0),
+        diagnosis(3, reaction="open_now", above=4.3, recovery_s=0.0),
+    )
+    guard.scan(4.15, 4.0, 4.0)
+    first = guard.scan(4.25, 4.0, 4.0).first_cause
+    assert first is not None
+    assert (first.diagnosis.id, first.element) == (2, 0)
+    assert guard.scan(4.35, 4.0, 4.0).first_cause is first
+    guard.scan(4.0, 4.0, 4.0)
+    guard.engine.acknowledge([2])
+    left = guard.engine.first_cause
+    assert left is not None
+    assert left.diagnosis.id == 3  # never one that is cleared already
+    guard.engine.acknowledge([3])
+    assert guard.engine.first_cause is None
+
+
+def test_of_faults_that_trip_together_the_strongest_is_the_first_cause() -> None:
+    guard = Guard(
+        diagnosis(1, reaction="open_after_zero_current"),
+        diagnosis(9, reaction="open_now"),
+        diagnosis(5, reaction="open_now"),
+    )
+    first = guard.scan(4.3, 4.0, 4.0).first_cause
+    assert first is not None
+    assert first.diagnosis.id == 5
+
+
+def test_a_first_cause_that_recovers_by_itself_is_forgotten() -> None:
+    guard = Guard(diagnosis(latched=False, recovery_s=0.0))
+    assert guard.scan(4.3, 4.0, 4.0).first_cause is not None
+    assert guard.scan(4.0, 4.0, 4.0).first_cause is None
+
+
+def test_a_signal_of_the_whole_pack_names_no_element() -> None:
+    guard = Guard(diagnosis(signal="foreign_publisher", above=0.5))
+    (fault,) = guard.silence(foreign_publisher=1.0).set_now
+    assert fault.element == -1
+
+
+# Against a plain model, one element at a time
+
+
+class Model:
+    """One cell, one diagnosis, written down without vectors."""
+
+    def __init__(self, row: Diagnosis) -> None:
+        self.row = row
+        self.bad: list[int] = []  # times of bad samples in a row
+        self.good: list[int] = []  # times of recovered samples in a row since it was last bad
+        self.was_bad = False
+        self.is_active = False
+
+    def sample(self, value: float, now_ns: int) -> None:
+        row = self.row
+        assert row.above is not None
+        if math.isnan(value):
+            self.good = []
+        elif value > row.above:
+            self.bad.append(now_ns)
+            self.good, self.was_bad = [], True
+            if len(self.bad) >= row.samples and now_ns - self.bad[0] >= row.time_s * 1e9:
+                self.is_active = True
+        else:
+            self.bad = []
+            if value - row.above <= -row.hysteresis:
+                self.good.append(now_ns)
+            else:
+                self.good = []
+            if self.good and now_ns - self.good[0] >= row.recovery_s * 1e9:
+                self.is_active = False
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    samples=st.integers(1, 4),
+    time_s=st.sampled_from([0.0, 0.03, 0.1]),
+    hysteresis=st.sampled_from([0.0, 0.1]),
+    recovery_s=st.sampled_from([0.0, 0.05]),
+    values=st.lists(
+        st.tuples(st.sampled_from([4.0, 4.2, 4.3, 4.4, NAN]), st.sampled_from([10, 20, 60])),
+        max_size=60,
+    ),
+)
+def test_one_cell_behaves_as_the_plain_model(
+    samples: int,
+    time_s: float,
+    hysteresis: float,
+    recovery_s: float,
+    values: list[tuple[float, int]],
+) -> None:
+    row = diagnosis(
+        samples=samples,
+        time_s=time_s,
+        hysteresis=hysteresis,
+        recovery_s=recovery_s,
+        latched=False,
+    )
+    guard, model = Guard(row), Model(row)
+    for value, step_ms in values:
+        verdict = guard.scan(value, step_ms=step_ms)
+        model.sample(value, guard.now_ns)
+        assert bool(verdict.active) == model.is_active
+        if verdict.close_allowed:
+            assert not model.bad
+
+
+def test_sources_of_a_pack_are_judged_apart() -> None:
+    guard = Guard(diagnosis(samples=2), diagnosis(2, signal="pack_current", above=100.0, samples=2))
+    sampled: dict[Source, int] = {"pack": guard.now_ns}
+    values: Any = {"pack_current": np.array([200.0])}
+    assert guard.engine.evaluate(sampled, values, guard.now_ns).reaction is Reaction.NONE
+    guard.scan(4.0, 4.0, 4.0, pack_current=50.0)
+    assert guard.engine.evaluate(sampled, values, guard.now_ns).reaction is Reaction.NONE
+    assert guard.engine.evaluate(sampled, values, guard.now_ns).reaction is Reaction.OPEN_NOW
