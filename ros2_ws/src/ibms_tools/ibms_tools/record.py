@@ -29,6 +29,7 @@ DEFAULT_NAMESPACE = "battery"
 _DEPTH = 200  # a queue for the time that a write to disk may take
 _FLUSH_PERIOD_S = 1.0
 _SPIN_TIMEOUT_S = 0.25
+_START_SPIN_S = 0.005
 
 
 def full_name(topic: str, namespace: str) -> str:
@@ -44,18 +45,26 @@ class Recorder:
     ) -> None:
         self.lost: Counter[str] = Counter()
         self.incompatible: set[str] = set()
+        self._node = node
         self._writer = writer
+        self._names = {topic: full_name(topic, namespace) for topic in topics}
         clock = SystemClock()
         self._boot_ns = clock.boot_ns
         # Receive times are wall times, as in every bag, but a step of wall time must not change the
         # order of the messages: they count on from the wall time of the start.
         self._wall_offset_ns = clock.wall_ns() - clock.boot_ns()
-        for topic in topics:
-            entry, name = manifest().topics[topic], full_name(topic, namespace)
+        for topic, name in self._names.items():
+            writer.add(name, manifest().topics[topic].type, manifest().qos_of(topic))
+
+    def start(self, spin: Callable[[], None]) -> None:
+        """Subscribe; ``spin`` is called in between, so that what arrives meanwhile is not held up.
+
+        Held up, the first messages would look as if they had been received late.
+        """
+        for topic, name in self._names.items():
             offered = manifest().qos_of(topic)
-            writer.add(name, entry.type, offered)
-            node.create_subscription(
-                interface_class(entry.type),
+            self._node.create_subscription(
+                interface_class(manifest().topics[topic].type),
                 name,
                 self._taker(name),
                 QoSProfile(
@@ -68,6 +77,7 @@ class Recorder:
                 ),
                 raw=True,
             )
+            spin()
 
     def _taker(self, name: str) -> Callable[[bytes], None]:
         return lambda data: self._writer.write(name, self._boot_ns() + self._wall_offset_ns, data)
@@ -93,7 +103,7 @@ def summary(recorder: Recorder, writer: BagWriter) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Record until a signal or the end of the time; returns 0 only if nothing was dropped."""
+    """Record until a signal or the end of the time; returns 1 if a publisher could not be heard."""
     options = _parse(arguments)
     unknown = [topic for topic in options.topics if topic not in manifest().topics]
     if unknown:
@@ -108,18 +118,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with BagWriter(options.output) as writer:
             rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
             node = Node("recorder", namespace=options.namespace, start_parameter_services=False)
-            topics = options.topics or list(manifest().topics)
+            topics = list(dict.fromkeys(options.topics or manifest().topics))
             recorder = Recorder(node, writer, topics, options.namespace)
             executor = EventsExecutor()
             executor.add_node(node)
+
+            def spin_until(end_s: float) -> None:
+                while (remaining_s := end_s - time.monotonic()) > 0 and not stop.requested:
+                    executor.spin_once(timeout_sec=min(remaining_s, _SPIN_TIMEOUT_S))
+
             print(f"ibms record: {len(topics)} topics to {options.output}; Ctrl-C ends", flush=True)
             end_s = time.monotonic() + options.duration
-            flush_s = 0.0
-            while not stop.requested and (now_s := time.monotonic()) < end_s:
-                executor.spin_once(timeout_sec=min(_SPIN_TIMEOUT_S, end_s - now_s))
-                if now_s >= flush_s:
-                    flush_s = now_s + _FLUSH_PERIOD_S
-                    writer.flush()
+            recorder.start(lambda: spin_until(time.monotonic() + _START_SPIN_S))
+            while not stop.requested and time.monotonic() < end_s:
+                spin_until(min(end_s, time.monotonic() + _FLUSH_PERIOD_S))
+                writer.flush()
             executor.shutdown()
             node.destroy_node()
             rclpy.try_shutdown()
@@ -128,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(summary(recorder, writer))
     print(f"written to {options.output}")
-    return 1 if recorder.incompatible or recorder.lost else 0
+    return 1 if recorder.incompatible else 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -49,7 +49,6 @@ _SPIN_TIMEOUT_S = 0.1
 _CLOCK_STEP_S = 0.02  # of recorded time
 _SHORTEST_CLOCK_STEP_S = 0.005  # of real time
 _DEPTH = 1000
-_END_OF_STAMP = 12  # serialized messages begin with 4 bytes of encapsulation and the header's stamp
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ class GraphReplay:
             yield "of the replay into the single node"
         else:
             yield f"no input is missing, and the {outputs} equal those"
-            yield "of the replay into the single node, but for the time of publishing"
+            yield "of the replay into the single node to the bit"
 
 
 def replay_graph(
@@ -191,7 +190,7 @@ def _missing(inputs: Iterable[InputCount]) -> bool:
 def _differences(topic: str, heard: list[bytes], single: list[bytes]) -> int:
     type_name = manifest().topics[topic].type
     pairs = zip((canonical(type_name, data) for data in heard), single, strict=False)
-    differing = sum(a[_END_OF_STAMP:] != b[_END_OF_STAMP:] for a, b in pairs)
+    differing = sum(a != b for a, b in pairs)
     return differing + abs(len(heard) - len(single))
 
 
@@ -306,12 +305,15 @@ class _Player:
             while (remaining_s := due_s - time.monotonic()) > 0.0:
                 self._executor.spin_once(timeout_sec=min(remaining_s, _SPIN_TIMEOUT_S))
 
-        for event in self._timeline.events(list(self._publishers)):
-            while tick_ns <= event.boot_ns:
+        for event in self._timeline.events(self._publishers):
+            while tick_ns < event.boot_ns:
                 wait_for(tick_ns)
                 self._tick(tick_ns)
                 tick_ns += step_ns
             wait_for(event.boot_ns)
+            # The exact time goes before each message, so that the nodes judge it at that time.
+            self._tick(event.boot_ns)
+            tick_ns = event.boot_ns + step_ns
             self._publishers[event.topic].publish(event.recorded.data)
             self.sent[event.topic] += 1
         end_ns = self._timeline.end_ns

@@ -80,12 +80,17 @@ class Timeline:
         self.end_ns: int = bag.end_ns - self.wall_offset_ns
 
     def events(self, topics: Collection[str]) -> Iterator[Event]:
-        """Messages of ``topics``, named as in the manifest; what the bag lacks is passed over."""
-        topic_of = {self._names[topic]: topic for topic in topics if topic in self._names}
+        """Messages of ``topics``, named as in the manifest; what the bag lacks is passed over.
+
+        All stamped messages of the pack drive the time, whichever topics are asked for.
+        """
+        topic_of = {name: topic for topic, name in self._names.items()}
         time = RecordedTime(self.wall_offset_ns, self.start_ns)
         for recorded in self._bag.messages(topic_of):
             boot_ns = time.at(recorded.message.boot_ns, recorded.stamp_ns)
-            yield Event(topic_of[recorded.topic], boot_ns, recorded)
+            topic = topic_of[recorded.topic]
+            if topic in topics:
+                yield Event(topic, boot_ns, recorded)
 
     def _first_messages(self) -> Iterator[BagMessage]:
         """The first message of each topic, in the manifest's order: measurements come first."""

@@ -71,7 +71,14 @@ def test_events_carry_the_sampling_time_and_the_wall_time_of_the_recording(tmp_p
         ("pack/state", 115_000_000),
         ("cells/measurement", 115_000_000),  # an older sample: time stays
     ]
-    assert [event.topic for event in only] == ["pack/state"]
+    assert [(event.topic, event.boot_ns) for event in only] == [("pack/state", 115_000_000)]
+
+
+def test_the_whole_pack_drives_the_time_whichever_topics_are_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "bag", [("cells/measurement", 120, 121), ("pack/state", 115, 122)])
+    with BagReader(path) as bag:
+        events = list(Timeline(bag, "battery").events(["pack/state"]))
+    assert [(event.topic, event.boot_ns) for event in events] == [("pack/state", 120_000_000)]
 
 
 def test_a_latched_message_of_long_ago_does_not_begin_the_time(tmp_path: Path) -> None:
