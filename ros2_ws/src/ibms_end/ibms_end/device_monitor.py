@@ -11,7 +11,7 @@ from ibms_end.can.codec import FrameDecoder, find_message, limits_of
 from ibms_end.can.identifier import message_identifier
 from ibms_end.can.latest_values import LatestValues
 from ibms_end.can.receiver import CanReceiver
-from ibms_end.map_schema import Environment, Insulation, Values
+from ibms_end.map_schema import Environment, Insulation, Values, holds
 from ibms_end.mapping import LoadedMap
 
 
@@ -46,10 +46,12 @@ class DeviceMonitor:
         return (boot_ns, values) if values and boot_ns is not None else None
 
     def value(self, values: dict[str, float], source: Values) -> float:
-        """Physical value of ``source``; NaN without it or outside the signal's range."""
+        """Physical value of ``source``; NaN without it, out of range or where it does not hold."""
         raw = values.get(source.signal, math.nan)
         low, high = self._limits[source.signal]
-        return raw * source.scale + source.offset if low <= raw <= high else math.nan
+        if not (low <= raw <= high and holds(source.checks()[0], values)):
+            return math.nan
+        return raw * source.scale + source.offset
 
     def _take(self, message: can.Message, boot_ns: int) -> None:
         values = self.frame.decode(message.data)

@@ -28,9 +28,8 @@ def environment_message(source: Environment, device: DeviceMonitor) -> Environme
     message.boot_ns, values = newest
     measured, unmeasured = {}, 0
     for quantity, signal in source.values.items():
-        flag = source.valid.get(quantity)
         value = device.value(values, signal)
-        if (flag is None or values.get(flag)) and value == value:  # NaN is unequal to itself
+        if value == value:  # NaN is unequal to itself
             measured[quantity] = value
         else:
             unmeasured |= _VALID.get(quantity, 0)

@@ -4,6 +4,7 @@
 A signal name may hold ``{index}`` (counted from ``name_start``), a message name ``{module}``.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -15,6 +16,14 @@ Freshness = Annotated[
 AfeFlag = Literal["self_test_failed", "overtemperature", "supply_fault", "reference_fault"]
 
 
+Checks = list[tuple[str, bool]]  # signals and the state that each must have
+
+
+def holds(checks: Checks, values: Mapping[str, float]) -> bool:
+    """Whether every signal is there and has the state that it must have."""
+    return all(bool(values.get(name, not state)) == state for name, state in checks)
+
+
 class Values(Struct, frozen=True, forbid_unknown_fields=True):
     """Signals that feed consecutive cells or sensors."""
 
@@ -24,10 +33,26 @@ class Values(Struct, frozen=True, forbid_unknown_fields=True):
     name_start: Annotated[int, Meta(ge=0, description="{index} of the first signal")] = 0
     scale: float = 1.0
     offset: float = 0.0
+    valid: Annotated[str | None, Meta(description="signal that is 1 where the value holds")] = None
+    invalid: Annotated[
+        str | None, Meta(description="signal that is 1 where the value does not hold")
+    ] = None
 
     def names(self) -> list[str]:
         """Names of the signals, in order of the index they feed."""
         return [self.signal.format(index=self.name_start + i) for i in range(self.count)]
+
+    def checks(self) -> list[Checks]:
+        """For each value, what must hold for it."""
+        wanted = [(self.valid, True), (self.invalid, False)]
+        return [
+            [
+                (name.format(index=self.name_start + i), state)
+                for name, state in wanted
+                if name is not None
+            ]
+            for i in range(self.count)
+        ]
 
     def indices(self, module: int) -> range:
         """Cells or sensors that they feed for ``module``."""
@@ -117,11 +142,10 @@ EnvironmentQuantity = Literal[
 
 
 class Environment(Struct, frozen=True, forbid_unknown_fields=True):
-    """Environment sensors: quantity -> signal, and the signal that says whether it is valid."""
+    """Environment sensors: quantity -> signal."""
 
     message: str
     values: dict[EnvironmentQuantity, Values]
-    valid: dict[EnvironmentQuantity, str] = {}
     protection: Protection = "end_to_end"
     freshness_s: Freshness = 0.5
 

@@ -92,6 +92,7 @@ class _Check:
                     if index < total
                 ]
                 self._signals(place, message, [signal for signal, _ in wanted])
+                self._checks(place, message, values, len(wanted))
                 cells += len(wanted) if kind == "cells" else 0
                 if not history:
                     self._feed(place, kind, [index for _, index in wanted])
@@ -180,8 +181,6 @@ class _Check:
             message = self._message(path, air.message, air.protection)
             for quantity, values in air.values.items():
                 self._single([*path, "values", quantity], message, values)
-            for quantity, signal in air.valid.items():
-                self._integers([*path, "valid", quantity], message, [signal])
 
     def _single(self, path: Keys, message: Message, values: Values | None) -> None:
         if values is None:
@@ -189,6 +188,14 @@ class _Check:
         if values.count != 1:
             raise self._document.error([*path, "count"], "expected 1, this is a single quantity")
         self._signals(path, message, list(self._names(path, values)))
+        self._checks(path, message, values, 1)
+
+    def _checks(self, path: Keys, message: Message, values: Values, count: int) -> None:
+        for key in ("valid", "invalid"):
+            if getattr(values, key) is not None:
+                self._formatted([*path, key], values.checks, "{index}")
+        for checks in values.checks()[:count]:
+            self._integers(path, message, [name for name, _ in checks])
 
     def _names(self, path: Keys, values: Values) -> list[str]:
         names: list[str] = self._formatted([*path, "signal"], values.names, "{index}")

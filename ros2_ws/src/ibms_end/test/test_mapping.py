@@ -30,6 +30,8 @@ REJECTED = {
     "brace_open": r"cells\[0\]\.signal: found 'Cell\{index', expected only \{index\}",
     "module_braces": r"frames\[0\]\.message: found 'Cell\{cell\}Data', expected only \{module\}",
     "scale": r"cells\[0\]\.scale: found 0",
+    "invalid": r"cells\[0\]: .* no signal 'Cell1Bad'",
+    "invalid_braces": r"cells\[0\]\.invalid: found 'Cell\{i\}Bad', expected only \{index\}",
     "cell_missing": r"frames: no signal feeds cell 7 of pack 'foreign_8s', which has 8",
     "cell_twice": r"cells\[1\]: index 7 is fed twice",
     "sensor_missing": r"frames: no signal feeds temperature sensor 1 of pack 'foreign_8s'",
@@ -48,7 +50,7 @@ REJECTED = {
     "history_used": r"frames\[0\]\.history_message: .*'AfeMeasurement_00'.* used already",
     "insulation": r"insulation\.message: no message 'Imd'",
     "environment": r"environment\.values\.ambient_temperature_c: .* no signal 'Probe3'",
-    "environment_valid": r"environment\.valid\.ambient_temperature_c: .* no signal 'Valid'",
+    "environment_valid": r"environment\.values\.ambient_temperature_c: .* no signal 'Valid'",
 }
 
 

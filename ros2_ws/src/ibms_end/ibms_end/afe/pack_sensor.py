@@ -4,7 +4,7 @@
 from ibms_end.afe.samples import SENSOR_FLAGS, PackSample
 from ibms_end.can.codec import FrameDecoder, find_message, limits_of
 from ibms_end.can.identifier import message_identifier
-from ibms_end.map_schema import Values
+from ibms_end.map_schema import Checks, Values, holds
 from ibms_end.mapping import LoadedMap
 
 _QUANTITIES = {
@@ -27,12 +27,12 @@ class PackSensorDecoder:
         self.freshness_s = sensor.freshness_s
         self._counter_signal = sensor.sample_counter
         self._flags = [(signal, SENSOR_FLAGS[flag]) for signal, flag in sensor.flags.items()]
-        self._sources: list[tuple[str, Values, float, float]] = []
+        self._sources: list[tuple[str, Values, Checks, float, float]] = []
         for key, quantity in _QUANTITIES.items():
             values: Values | None = getattr(sensor, key)
             if values is not None:
                 low, high = limits_of(message.get_signal_by_name(values.signal))
-                self._sources.append((quantity, values, low, high))
+                self._sources.append((quantity, values, values.checks()[0], low, high))
         self._counter = 0
         self._rejected_seen = 0
 
@@ -45,9 +45,9 @@ class PackSensorDecoder:
         if values is None:
             return None
         sample = PackSample(boot_ns, reduced_integrity=not self.frame.protected)
-        for quantity, source, low, high in self._sources:
+        for quantity, source, checks, low, high in self._sources:
             raw = values.get(source.signal)
-            if raw is not None and low <= raw <= high:
+            if raw is not None and low <= raw <= high and holds(checks, values):
                 setattr(sample, quantity, raw * source.scale + source.offset)
         self._counter = (self._counter + 1) & 0xFFFFFFFF
         sample.sample_counter = self._counter

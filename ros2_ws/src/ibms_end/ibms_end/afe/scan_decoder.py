@@ -13,7 +13,7 @@ from ibms_battery.pack import Pack
 from ibms_end.afe.samples import AFE_FLAGS, Scan
 from ibms_end.can.codec import FrameDecoder, find_message, limits_of
 from ibms_end.can.identifier import message_identifier
-from ibms_end.map_schema import ScanFrame, Values
+from ibms_end.map_schema import ScanFrame, Values, holds
 from ibms_end.mapping import LoadedMap
 
 
@@ -111,16 +111,20 @@ class _Target:
     """Signals of one message that feed entries of an array."""
 
     def __init__(self, message: Message, entries: list[Values], module: int, total: int) -> None:
-        names, indices, rows = [], [], []
+        names, indices, rows, checks = [], [], [], []
         for values in entries:
-            for name, index in zip(values.names(), values.indices(module), strict=True):
+            for name, index, check in zip(
+                values.names(), values.indices(module), values.checks(), strict=True
+            ):
                 if index < total:
                     names.append(name)
                     indices.append(index)
+                    checks.append(check)
                     limits = limits_of(message.get_signal_by_name(name))
                     rows.append((*limits, values.scale, values.offset))
         self.indices = np.array(indices, np.intp)
         self._names = names
+        self._checks = checks if any(checks) else []
         self._columns = np.array(rows, np.float64).reshape(-1, 4).T
         self._is_plain = bool((self._columns[2] == 1.0).all() and (self._columns[3] == 0.0).all())
         self._get: Callable[[Mapping[str, float]], Any] = itemgetter(*names) if names else tuple
@@ -135,10 +139,10 @@ class _Target:
         into: npt.NDArray[np.float32],
         valid: npt.NDArray[np.uint8],
     ) -> None:
-        """Write what is there; out of range is NaN and not valid."""
+        """Write what is there; what is out of range or does not hold is NaN and not valid."""
         if not self._names:
             return
-        place, columns = self._place, self._columns
+        place, columns, checks = self._place, self._columns, self._checks
         try:
             read = np.array(self._get(values), np.float64)
         except KeyError:
@@ -147,8 +151,11 @@ class _Target:
                 return
             read = np.array([values[self._names[i]] for i in present], np.float64)
             place, columns = self.indices[present], columns[:, present]
+            checks = [checks[i] for i in present] if checks else []
         low, high, scale, offset = columns
         good = (read >= low) & (read <= high)
+        if checks:
+            good &= [holds(check, values) for check in checks]
         if not self._is_plain:
             read = read * scale + offset
         if not good.all():
