@@ -101,7 +101,6 @@ class _Demo:
     def run(self) -> int:
         launch = self._launch()
         self._stop.again = launch.interrupt
-        session: Session | None = None
         problem, tail = "", ""
         with launch:
             # While the processes start, this one loads what it needs.
@@ -114,11 +113,11 @@ class _Demo:
                 except DemoError as error:
                     problem, tail = str(error), self._tail()
             print("ibms demo: ending all processes", flush=True)
-        if not problem and session is not None:
+        if not problem:
             problem = session.verdict(self._last)
         if not problem and launch.failures:
             problem, tail = launch.failures[0], self._tail()
-        if session is not None and self._last is not None:
+        if self._last is not None:
             self._report(session, self._last)
         if problem:
             if tail:
@@ -149,14 +148,14 @@ class _Demo:
     @contextlib.contextmanager
     def _observing(self) -> Iterator[tuple[Any, Any]]:
         import rclpy
+        from rclpy.experimental import EventsExecutor
         from rclpy.signals import SignalHandlerOptions
 
-        from ibms_ros_common.process import Executor
         from ibms_tools.view.observer import Observer
 
         rclpy.init(domain_id=self._domain, signal_handler_options=SignalHandlerOptions.NO)
         observer = Observer(self._options.pack, _NAMESPACE, self._clock)
-        executor = Executor()
+        executor = EventsExecutor()
         executor.add_node(observer)
         try:
             yield observer, executor

@@ -19,7 +19,7 @@ from ibms_tools.view import words
 from ibms_tools.view.observer import Observer
 from ibms_tools.view.picture import Picture
 
-START_LIMIT_S = 20.0
+START_LIMIT_S = 30.0
 _DRIVE_LIMIT_S = 15.0
 _RETRY_NS = NS_PER_S // 2
 
@@ -156,7 +156,9 @@ class Session:
         if (now_ns - self._phase_ns) / NS_PER_S > _DRIVE_LIMIT_S:
             text = "its state is unknown"
             if picture.state is not None:
-                text = f"it is in state {words.STATES[state]}: {picture.state.text}"
+                text = (
+                    f"it is in state {words.STATES.get(picture.state.state)}: {picture.state.text}"
+                )
             raise DemoError(f"the pack does not reach drive, {text}. {self._refusal}")
         if self._answer is not None and self._answer.done():
             response, self._answer = self._answer.result(), None

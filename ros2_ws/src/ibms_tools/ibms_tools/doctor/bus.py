@@ -51,10 +51,11 @@ def check(bus: BusConfiguration, is_expected: bool, database_file: Path) -> list
             )
         )
     if not heard.frames:
-        level = "FAIL" if is_expected else "OK"
-        remedy = "is the pack powered and connected?" if is_expected else ""
-        text = f"{name}: nobody sends" + ("" if is_expected else ", as no graph runs on it")
-        return [*findings, Finding(level, _TOPIC, text, remedy)]
+        text = f"{name}: nobody sends"
+        if is_expected:
+            remedy = "is the pack powered and connected?"
+            return [*findings, Finding("FAIL", _TOPIC, text, remedy)]
+        return [*findings, Finding("OK", _TOPIC, f"{text}, as no graph runs on it")]
     return [*findings, *compare(heard, database, name)]
 
 
@@ -92,16 +93,13 @@ def compare(heard: Heard, database: Database, name: str) -> list[Finding]:
     for sender, texts in senders.items():
         findings.append(Finding("OK", _TOPIC, f"{name}: {sender} sends {_listed(texts)}"))
     for sender, names in missing.items():
-        # Of the AFE's messages a pack uses as many as it has modules.
-        level = "OK" if sender in senders and sender == "AFE" else "WARN"
-        findings.append(
-            Finding(
-                level,
-                _TOPIC,
-                f"{name}: {sender} does not send {_listed(names)}",
-                "" if level == "OK" else f"is {sender} powered, connected and running?",
-            )
-        )
+        text = f"{name}: {sender} does not send {_listed(names)}"
+        if sender == "AFE" and sender in senders:
+            # A pack uses as many of the AFE's messages as it has modules.
+            findings.append(Finding("OK", _TOPIC, text))
+        else:
+            remedy = f"is {sender} powered, connected and running?"
+            findings.append(Finding("WARN", _TOPIC, text, remedy))
     if unknown:
         identifiers = _listed([f"0x{identifier:x}" for identifier in unknown])
         findings.append(

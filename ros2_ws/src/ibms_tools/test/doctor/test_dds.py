@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the doctor's look at where DDS may send."""
+
+import pytest
+
+from ibms_tools.doctor.dds import check_reach
+
+
+@pytest.mark.parametrize(
+    ("environment", "level"),
+    [
+        ({}, "WARN"),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}, "WARN"),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}, "OK"),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "OFF"}, "OK"),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_STATIC_PEERS": "10.0.0.2"}, "WARN"),
+        ({"ROS_LOCALHOST_ONLY": "1"}, "OK"),
+        ({"ROS_LOCALHOST_ONLY": "0"}, "WARN"),
+    ],
+)
+def test_reach(environment: dict[str, str], level: str) -> None:
+    finding = check_reach(environment)
+    assert finding.level == level
+    assert bool(finding.remedy) == (level == "WARN")
