@@ -66,7 +66,9 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
             step_s = 0.0
         self._filter.update(voltage_v, temperature_c, self._mean_current_a(message, step_s), step_s)
         if message.boot_ns >= self._next_publish_ns:
-            self._next_publish_ns = message.boot_ns + self._period_ns
+            # Kept in step, so that jitter of the scans does not stretch the period.
+            missed = (message.boot_ns - self._next_publish_ns) // self._period_ns
+            self._next_publish_ns += (missed + 1) * self._period_ns
             self._publish(message, voltage_v, temperature_c)
 
     def _mean_current_a(self, message: CellMeasurement, step_s: float) -> float:
