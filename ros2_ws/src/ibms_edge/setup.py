@@ -17,7 +17,7 @@ setup(
     zip_safe=True,
     maintainer="IBMS maintainers",
     maintainer_email="maintainers@ibms.example",
-    description="Protection, pack supervisor, switch control, balancing, state estimation, limits, thermal control and events of IBMS.",
+    description="Edge side of IBMS: what protects, switches, estimates, balances and remembers.",
     license="Apache-2.0",
     entry_points={
         "console_scripts": [

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Current and power limits from cell voltages, temperatures and charge. No ROS.
 
-Derating is linear over a band before each operating limit, and the result follows falling limits at once
-and rising ones with a bounded rate, so that a driver never feels a jump upwards and back.
+Derating is linear over a band before each operating limit, and the result follows falling limits at
+once and rising ones with a bounded rate, so that a driver never feels a jump upwards and back.
 """
 
 from dataclasses import dataclass

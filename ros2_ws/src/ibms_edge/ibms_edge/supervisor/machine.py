@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """State machine of the pack as users see it. No ROS.
 
-It wants switch configurations; whether they are carried out is decided by switch control and protection.
-Every state has a way out: each wait has a time limit.
+It wants switch configurations; whether they are carried out is decided by switch control and
+protection. Every state has a way out: each wait has a time limit. ``docs/pack_states.md`` draws it.
 """
 
 import math
@@ -11,6 +11,7 @@ from enum import IntEnum
 
 from ibms_battery.clock import NS_PER_S
 from ibms_battery.pack import Pack
+from ibms_edge.switching.controller import route
 
 
 class State(IntEnum):
@@ -51,7 +52,20 @@ REQUESTABLE: dict[State, frozenset[State]] = {
     State.SHUTDOWN: frozenset({State.STANDBY}),
 }
 
+# Where the machine goes by itself: what fails ends in error.
+AUTOMATIC: dict[State, frozenset[State]] = {
+    State.OFF: frozenset({State.STANDBY}),
+    State.STANDBY: frozenset({State.OFF, State.ERROR}),
+    State.PRECHARGE: frozenset({State.DRIVE, State.CHARGE, State.ERROR}),
+    State.DRIVE: frozenset({State.ERROR}),
+    State.CHARGE: frozenset({State.ERROR}),
+    State.REST: frozenset({State.OFF, State.ERROR}),
+    State.ERROR: frozenset(),
+    State.SHUTDOWN: frozenset({State.ERROR}),
+}
+
 _CONNECTED = (State.DRIVE, State.CHARGE)
+_DISCONNECTED = (State.STANDBY, State.REST, State.SHUTDOWN)
 
 
 @dataclass(slots=True)
@@ -83,7 +97,7 @@ class Timing:
     zero_current_a: float = 2.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Wish:
     """What the supervisor wants of switch control."""
 
@@ -94,7 +108,11 @@ class Wish:
 
 @dataclass
 class PackSupervisor:
-    """State machine of one pack; call ``step`` at least ten times per second."""
+    """State machine of one pack; call ``step`` at least ten times per second.
+
+    Raises:
+        ValueError: if the pack's switches know no way from open over precharge to closed.
+    """
 
     pack: Pack
     timing: Timing = field(default_factory=Timing)
@@ -110,6 +128,16 @@ class PackSupervisor:
     _target: State = State.STANDBY
     _zero_current_since_ns: int | None = None
     _open_since_ns: int | None = None
+    _was_open_ns: int = 0  # when the switches were last seen open
+
+    def __post_init__(self) -> None:
+        for source, target in ((OPEN, PRECHARGING), (PRECHARGING, CLOSED)):
+            known = {source, target} <= self.pack.switching.configurations.keys()
+            if not known or route(self.pack.switching, source, target) is None:
+                raise ValueError(
+                    f"pack {self.pack.name!r}: its switches have no way from {source!r} to "
+                    f"{target!r}, which the pack supervisor needs"
+                )
 
     def request(self, state: int, now_ns: int) -> tuple[Code, str]:
         """A user asks for a state; answered at once with a code and a sentence."""
@@ -120,14 +148,21 @@ class PackSupervisor:
         if wanted not in REQUESTABLE[self.state]:
             return (
                 Code.NOT_REACHABLE,
-                f"{wanted.name.lower()} cannot be requested in state {self.state.name.lower()}",
+                f"{wanted.name.lower()} cannot be requested in state {self.state.name.lower()} "
+                f"({self.text})",
             )
+        if self._zero_current_since_ns is not None:
+            refusal = self._obstacle_to_new_target(wanted)
+            if refusal:
+                return Code.NOT_REACHABLE, refusal
         if wanted in _CONNECTED and wanted is not self.state:
             obstacle = self._obstacle_to_closing()
             if obstacle:
                 return Code.FAULT_STANDS, obstacle
-        if self.state is State.ERROR and wanted is State.STANDBY and not self._may_leave_error():
-            return Code.FAULT_STANDS, "faults stand; clear them first (service clear_faults)"
+        if self.state in (State.ERROR, State.SHUTDOWN) and wanted is State.STANDBY:
+            obstacle = self._obstacle_to_standby()
+            if obstacle:
+                return Code.FAULT_STANDS, obstacle
         self.requested = wanted
         if wanted is self.state:
             return Code.OK, f"already in {wanted.name.lower()}"
@@ -144,6 +179,11 @@ class PackSupervisor:
             self._enter(wanted, now_ns, f"{wanted.name.lower()} as requested")
         return Code.OK, self.text
 
+    def fall_silent(self, now_ns: int) -> None:
+        """The supervisor stops: want open, and begin anew from off."""
+        self._want(OPEN)
+        self._enter(State.OFF, now_ns, "waiting for protection and switch control")
+
     def step(self, now_ns: int) -> None:
         """Advance with the present inputs."""
         if not self._inputs_fresh(now_ns):
@@ -154,8 +194,10 @@ class PackSupervisor:
             self._step_precharge(now_ns)
         elif self.state in _CONNECTED:
             self._step_connected(now_ns)
+        elif self.state in _DISCONNECTED:
+            self._step_disconnected(now_ns)
 
-    # Steps -------------------------------------------------------------------------------------------
+    # Steps ---------------------------------------------------------------------------------------
 
     def _step_precharge(self, now_ns: int) -> None:
         inputs, timing = self.inputs, self.timing
@@ -166,10 +208,13 @@ class PackSupervisor:
         elapsed_s = (now_ns - self.entered_ns) / NS_PER_S
         limit_s = timing.arming_s + self.pack.precharge.timeout_s
         if self.wish.configuration == PRECHARGING:
-            if inputs.configuration == PRECHARGING and self._precharged():
+            if inputs.configuration == PRECHARGING and self.pack.precharge_is_complete(
+                inputs.pack_voltage_v, inputs.link_voltage_v
+            ):
                 self._want_same(CLOSED)
             elif elapsed_s > limit_s:
-                self._fail(now_ns, f"precharge was not complete after {limit_s:.1f} s")
+                why = "" if inputs.close_allowed else ": protection did not allow closing"
+                self._fail(now_ns, f"precharge was not complete after {limit_s:.1f} s{why}")
         elif inputs.configuration == CLOSED:
             self._enter(self._target, now_ns, f"{self._target.name.lower()} as requested")
         elif elapsed_s > limit_s + timing.closing_s:
@@ -183,10 +228,10 @@ class PackSupervisor:
         if self.wish.configuration == CLOSED and inputs.configuration != CLOSED:
             self._fail(now_ns, "the contactors opened unasked")
             return
-        if inputs.reaction == 3 and not self.zero_current_requested:
+        if inputs.reaction == 3 and self._target is not State.ERROR:
             self._target = State.ERROR
-            self._request_zero_current(now_ns)
             self.text = "protection asks for zero current, then opening"
+            self._request_zero_current(now_ns)
         since_ns = self._zero_current_since_ns
         if since_ns is None:
             return
@@ -207,6 +252,13 @@ class PackSupervisor:
         elif (now_ns - self._open_since_ns) / NS_PER_S > timing.opening_s:
             self._fail(now_ns, "the contactors did not open in time")
 
+    def _step_disconnected(self, now_ns: int) -> None:
+        if self.inputs.configuration == OPEN:
+            self._was_open_ns = now_ns
+        since_ns = max(self.entered_ns, self._was_open_ns)
+        if now_ns - since_ns > self.timing.opening_s * NS_PER_S:
+            self._fail(now_ns, f"the switches are not open but {self.inputs.configuration}")
+
     def _without_inputs(self, now_ns: int) -> None:
         if self.state in (State.PRECHARGE, *_CONNECTED):
             self._fail(now_ns, "protection or switch control is silent")
@@ -214,7 +266,7 @@ class PackSupervisor:
             self._want(OPEN)
             self._enter(State.OFF, now_ns, "waiting for protection and switch control")
 
-    # Helpers -----------------------------------------------------------------------------------------
+    # Helpers -------------------------------------------------------------------------------------
 
     def _inputs_fresh(self, now_ns: int) -> bool:
         limit_ns = round(self.timing.input_stale_s * NS_PER_S)
@@ -234,17 +286,28 @@ class PackSupervisor:
             return f"the switches are not open but {inputs.configuration}"
         return ""
 
-    def _may_leave_error(self) -> bool:
-        return self.inputs.reaction < 3 and self.inputs.configuration == OPEN
+    def _obstacle_to_standby(self) -> str:
+        if self.inputs.reaction >= 3:
+            return (
+                f"faults stand (diagnosis {self.inputs.cause}); clear them first "
+                "(service clear_faults)"
+            )
+        if self.inputs.configuration != OPEN:
+            return f"the switches are not open but {self.inputs.configuration}"
+        return ""
 
-    def _precharged(self) -> bool:
-        pack_v, link_v = self.inputs.pack_voltage_v, self.inputs.link_voltage_v
-        return link_v >= self.pack.precharge.complete_ratio * pack_v  # False with NaN
+    def _obstacle_to_new_target(self, wanted: State) -> str:
+        """Why a request is refused while the pack is on its way to opening; "" if it may go on."""
+        if self._target is State.ERROR:
+            return "protection asks for opening; request again when that is done"
+        if wanted is self.state:
+            return f"opening for {self._target.name.lower()} has begun; request again afterwards"
+        return ""
 
     def _request_zero_current(self, now_ns: int) -> None:
         self.zero_current_requested = True
-        self._zero_current_since_ns = now_ns
-        self._open_since_ns = None
+        if self._zero_current_since_ns is None:  # a further reason gives no further time
+            self._zero_current_since_ns = now_ns
 
     def _want(self, configuration: str, arm: bool = False) -> None:
         if configuration != self.wish.configuration or arm:

@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_pack
-from ibms_edge.supervisor.machine import PackSupervisor, State
+from ibms_edge.supervisor.machine import PackSupervisor, State, Wish
 from ibms_msgs.msg import CellStates, Event, PackState, ProtectionStatus, SwitchRequest, SwitchState
 from ibms_msgs.srv import RequestPackState
 from ibms_ros_common.diagnostics import ERROR, Status
@@ -16,6 +16,7 @@ from ibms_ros_common.node import BmsNode
 _STEP_PERIOD_S = 0.05
 _PUBLISH_PERIOD_NS = NS_PER_S // 10
 _STATUS_FRESHNESS_S = 0.3
+_SEQUENCE_STEP_NS = NS_PER_S // 10
 
 
 class PackSupervisorParameters(Struct, frozen=True, kw_only=True):
@@ -34,9 +35,12 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         """Create the state machine and its interfaces."""
         pack = load_pack(parameters.pack)
         self.pack_name = pack.name
-        self._machine = PackSupervisor(pack)
-        # A restarted supervisor must not repeat a sequence that was already used.
-        self._machine.wish.sequence = self.clock.boot_ns() // 1_000_000 & 0xFFFFFFFF
+        # A restarted supervisor begins above every sequence used before, and for years below the
+        # wrap: nobody asks ten times per second all the time.
+        sequence = self.clock.boot_ns() // _SEQUENCE_STEP_NS & 0xFFFFFFFF
+        self._machine = PackSupervisor(
+            pack, wish=Wish(sequence=sequence), entered_ns=self.clock.boot_ns()
+        )
         self._shown: tuple[Any, ...] = ()
         self._next_publish_ns = 0
         self.advertise("switch/request", "pack/state", "events")
@@ -49,7 +53,7 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
 
     def deactivate(self) -> None:
         """Ask for opening before falling silent."""
-        self._machine.wish.configuration = "open"
+        self._machine.fall_silent(self.clock.boot_ns())
         self._publish()
 
     def _on_status(self, message: ProtectionStatus) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node ``vehicle_interface``: the pack towards the vehicle on CAN and towards robots as BatteryState."""
+"""Node ``vehicle_interface``: the pack towards vehicles on CAN, towards robots as BatteryState."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -133,9 +133,8 @@ class VehicleInterface(BmsNode[VehicleInterfaceParameters]):
         while self._requests:
             values = self._requests.pop(0)
             sequence = int(values["Sequence"])
-            if values["ClearFaults"]:
-                if self._clear_client.service_is_ready():
-                    self._clear_client.call_async(ClearFaults.Request())
+            if values["ClearFaults"] and self._clear_client.service_is_ready():
+                self._clear_client.call_async(ClearFaults.Request())
             state = int(values["RequestedState"])
             if not self._state_client.service_is_ready():
                 self._answer(sequence, int(RequestPackState.Response.CODE_NOT_ACTIVE))
@@ -145,7 +144,11 @@ class VehicleInterface(BmsNode[VehicleInterfaceParameters]):
                 RequestPackState.Request(state=state, requester="vehicle (CAN)")
             )
             future.add_done_callback(lambda done, s=sequence: self._answered(s, done))
-        if self._vehicle_holds and self.clock.boot_ns() - self._request_ns > _VEHICLE_SILENT_NS:
+        if (
+            self._vehicle_holds
+            and self.clock.boot_ns() - self._request_ns > _VEHICLE_SILENT_NS
+            and self._state_client.service_is_ready()
+        ):
             self._vehicle_holds = False
             self._state_client.call_async(
                 RequestPackState.Request(
