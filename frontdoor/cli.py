@@ -92,7 +92,9 @@ COMMANDS = {
         lambda arguments: tools.run_named("eval", arguments),
     ),
     "record": Command(
-        "write the graph's topics to an MCAP bag", "record [TOPIC ...] -o DIRECTORY", _tool("record")
+        "write the graph's topics to an MCAP bag",
+        "record [TOPIC ...] -o DIRECTORY",
+        _tool("record"),
     ),
     "replay": Command("play a bag into one node or into the graph", "replay BAG", _tool("replay")),
     "results": Command(

@@ -10,8 +10,8 @@ precharge and closing in order, injects an over-voltage by frames, sees the open
 import argparse
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import can
 import cantools
@@ -21,6 +21,12 @@ from cantools.database.can import Database, Message
 
 class ContractError(AssertionError):
     """The other side broke the contract."""
+
+
+def data_id_of(message: Message) -> int:
+    """Data identifier that goes into the CRC, an attribute of the message in the DBC."""
+    assert message.dbc is not None
+    return int(message.dbc.attributes["E2EDataId"].value)
 
 
 class Vehicle:
@@ -38,9 +44,9 @@ class Vehicle:
         self._request = {"RequestedState": 1, "Sequence": 0, "ClearFaults": 0}
         self._next_request = 0.0
 
-    def protected(self, message: Message, values: dict[str, float]) -> can.Message:
+    def protected(self, message: Message, values: Mapping[str, float]) -> can.Message:
         """Frame with counter and CRC after AUTOSAR profile 5, as the DBC's comment says."""
-        data_id = int(message.dbc.attributes["E2EDataId"].value)
+        data_id = data_id_of(message)
         counter = self._counters.get(message.name, 0)
         self._counters[message.name] = (counter + 1) & 0xFF
         data = bytearray(message.encode({"Crc": 0, "AliveCounter": counter, **values}))
@@ -107,12 +113,12 @@ class Vehicle:
             message = self._database.get_message_by_frame_id(frame.arbitration_id)
         except KeyError:
             return
-        data_id = int(message.dbc.attributes["E2EDataId"].value)
+        data_id = data_id_of(message)
         data = bytes(frame.data)
         if compute_profile5_crc(data, data_id) != int.from_bytes(data[:2], "little"):
             self.rejected += 1
             return
-        values = message.decode(data)
+        values = cast("dict[str, Any]", message.decode(data))
         self.newest[message.name] = values
         self.stamps[message.name] = frame.timestamp
         if message.name == "SwitchFeedback":

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from ibms_tools.bench.pack_under_test import PackUnderTest
 
 pytestmark = pytest.mark.graph

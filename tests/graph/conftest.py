@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from ibms_tools.bench.pack_under_test import PackUnderTest
 
 FIRST_CHANNEL = 43700

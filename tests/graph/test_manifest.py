@@ -5,10 +5,11 @@ import time
 
 import pytest
 import rclpy
-from ibms_ros_common.manifest import interface_class, manifest
-from ibms_tools.bench.pack_under_test import NAMESPACE, PackUnderTest
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
+
+from ibms_ros_common.manifest import interface_class, manifest
+from ibms_tools.bench.pack_under_test import NAMESPACE, PackUnderTest
 
 pytestmark = pytest.mark.graph
 

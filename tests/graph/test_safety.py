@@ -15,10 +15,11 @@ from contextlib import contextmanager
 
 import pytest
 import rclpy
+from rclpy.context import Context
+
 from ibms_msgs.msg import PackState, ProtectionStatus
 from ibms_ros_common.manifest import manifest
 from ibms_tools.bench.pack_under_test import NAMESPACE, NotReachedError, PackUnderTest
-from rclpy.context import Context
 
 pytestmark = pytest.mark.graph
 

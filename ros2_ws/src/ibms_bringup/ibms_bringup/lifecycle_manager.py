@@ -48,7 +48,7 @@ class _Managed:
     get_state: Any
     change_state: Any
     state: int = State.PRIMARY_STATE_UNKNOWN
-    pending: Future | None = None
+    pending: Any = None  # future of the call under way
     asked_ns: int = 0
     next_ns: int = 0
     failures: int = 0
@@ -131,7 +131,9 @@ class LifecycleManager(Node):
                 self.get_logger().warning(f"{node.name} is no longer active, bringing it up again")
             active = node.state == State.PRIMARY_STATE_ACTIVE
             settled = node.state in _STEP
-            node.next_ns = now_ns + (_POLL_ACTIVE_NS if active else 0 if settled else _POLL_PENDING_NS)
+            node.next_ns = now_ns + (
+                _POLL_ACTIVE_NS if active else 0 if settled else _POLL_PENDING_NS
+            )
         elif isinstance(result, ChangeState.Response):
             node.state = State.PRIMARY_STATE_UNKNOWN  # the next poll tells
             if result.success:

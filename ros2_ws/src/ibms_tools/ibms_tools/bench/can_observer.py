@@ -22,7 +22,6 @@ from ibms_end.can.bus import BusConfiguration, open_bus
 from ibms_end.can.codec import FrameDecoder, find_message, load_databases
 
 
-
 class Observer:
     """Follows the frames of one pack."""
 
@@ -69,9 +68,7 @@ class Observer:
             closed = int(values["Closed"])
             if closed != self._closed:
                 name = "closed" if closed else "opened"
-                _say(
-                    event=name, at=frame.timestamp, mask=closed, cause=int(values["OpenCause"])
-                )
+                _say(event=name, at=frame.timestamp, mask=closed, cause=int(values["OpenCause"]))
             self._closed = closed
         else:
             self._take_scan(frame, values)
@@ -88,7 +85,11 @@ class Observer:
         self._scan_frames += 1
         highest_v = max(v for name, v in values.items() if name.startswith("CellVoltage"))
         self._scan_carries_fault = self._scan_carries_fault or highest_v > self._cell_above_v
-        if self._scan_frames == self._modules and self._scan_carries_fault and not self._fault_stands:
+        if (
+            self._scan_frames == self._modules
+            and self._scan_carries_fault
+            and not self._fault_stands
+        ):
             self._fault_stands = True
             _say(event="fault_scan", at=frame.timestamp, scan=counter)
         if frame.timestamp >= self._next_report:

@@ -15,15 +15,17 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
 import yaml
-from ibms_msgs.msg import PackState
+from ament_index_python.packages import get_package_share_directory
 from rich.console import Console
 from rich.table import Table
 
 from ibms_battery.results import Result, measured, write
+from ibms_msgs.msg import PackState
 from ibms_tools.bench.pack_under_test import EDGE_PROCESSES, NotReachedError, PackUnderTest
 
 _CHANNEL = 43650
@@ -101,7 +103,9 @@ def measure_load(pack: str, duration_s: float, folder: Path, console: Console) -
         lost = bus_count(running, "scan_lost") - lost_before
         incomplete = bus_count(running, "scan_incomplete") - incomplete_before
     cells = running.pack.series
-    context = f"{cells} cells, {1 / running.pack.scan_period_s:.0f} scans/s, {duration_s:.0f} s drive"
+    context = (
+        f"{cells} cells, {1 / running.pack.scan_period_s:.0f} scans/s, {duration_s:.0f} s drive"
+    )
     cpu = {name: 100.0 * s / usage.seconds for name, s in usage.cpu_s.items()}
     name = f"graph.{pack}"
     show_nodes(console, diagnostics, cpu, usage.pss_mb)
@@ -123,7 +127,11 @@ def measure_load(pack: str, duration_s: float, folder: Path, console: Console) -
         ),
         Result(f"{name}.cpu", round(sum(cpu.values()), 1), "%", "<= 100", "of one core, edge"),
         Result(
-            f"{name}.memory", round(sum(usage.pss_mb.values()), 0), "MB", "<= 700", "sum of PSS, edge"
+            f"{name}.memory",
+            round(sum(usage.pss_mb.values()), 0),
+            "MB",
+            "<= 700",
+            "sum of PSS, edge",
         ),
         *(
             Result(f"{name}.cpu.{process}", round(share, 1), "%", None, "of one core")
@@ -174,11 +182,11 @@ def measure_losses(trials: int, folder: Path, console: Console) -> list[Result]:
         for _ in range(trials):
             for process in _CHAIN:
                 times.setdefault("killed", []).append(
-                    time_loss(running, lambda p=process: running.stop_process(p, signal.SIGKILL))
+                    time_loss(running, partial(running.stop_process, process, signal.SIGKILL))
                 )
-                running.wait_until("respawn", lambda p=process: alive(running, p), 10.0)
+                running.wait_until("respawn", partial(alive, running, process), 10.0)
                 times.setdefault("frozen", []).append(
-                    time_loss(running, lambda p=process: running.stop_process(p, signal.SIGSTOP))
+                    time_loss(running, partial(running.stop_process, process, signal.SIGSTOP))
                 )
                 running.stop_process(process, signal.SIGCONT)
                 for thread in _CHAIN_THREADS[process]:
@@ -229,9 +237,7 @@ def time_hung_thread(running: PackUnderTest, process: str, thread: str) -> float
         freezer.communicate(timeout=5.0)
 
 
-def under_test(
-    pack: str, folder: Path, arguments: dict[str, str] | None = None
-) -> PackUnderTest:
+def under_test(pack: str, folder: Path, arguments: dict[str, str] | None = None) -> PackUnderTest:
     """The pack on its own DDS domain and bus."""
     domain = int(os.environ.get("ROS_DOMAIN_ID", "80"))
     return PackUnderTest(pack, domain, str(_CHANNEL), folder, arguments)
@@ -239,8 +245,6 @@ def under_test(
 
 def without_debounce(folder: Path) -> Path:
     """The shipped table of diagnoses with every debounce taken out of over-voltage."""
-    from ament_index_python.packages import get_package_share_directory
-
     share = Path(get_package_share_directory("ibms_bringup"))
     table = yaml.safe_load((share / "config" / "diagnoses" / "nmc.yaml").read_text())
     for row in table["diagnoses"]:
@@ -272,7 +276,7 @@ def watch_usage(
 
 def stopped_driving(running: PackUnderTest) -> bool:
     """Whether the pack is no longer in drive."""
-    return running.state != PackState.STATE_DRIVE
+    return running.state != int(PackState.STATE_DRIVE)
 
 
 def bus_count(running: PackUnderTest, key: str) -> int:
@@ -283,7 +287,7 @@ def bus_count(running: PackUnderTest, key: str) -> int:
 def alive(running: PackUnderTest, process: str) -> bool:
     """Whether a process runs."""
     try:
-        return psutil.pid_exists(running.pid_of(process))
+        return bool(psutil.pid_exists(running.pid_of(process)))
     except LookupError:
         return False
 
@@ -300,7 +304,9 @@ def quantiles(
     ordered = sorted(values_ms)
     p99 = ordered[min(len(ordered) - 1, -(-99 * len(ordered) // 100) - 1)]
     return [
-        Result(f"{name}.median", round(statistics.median(ordered), 2), "ms", median_target, context),
+        Result(
+            f"{name}.median", round(statistics.median(ordered), 2), "ms", median_target, context
+        ),
         Result(f"{name}.p99", round(p99, 2), "ms", p99_target, context),
         Result(f"{name}.max", round(ordered[-1], 2), "ms", maximum_target, context),
     ]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole pack with its graph, started for a measurement or a test, and handled from outside."""
 
+import functools
 import json
 import os
 import queue
@@ -18,14 +19,14 @@ import psutil
 import rclpy
 from ament_index_python.packages import get_package_share_directory
 from diagnostic_msgs.msg import DiagnosticArray
-from ibms_msgs.msg import Event, PackState, ProtectionStatus, SwitchState
-from ibms_msgs.srv import ClearFaults, RequestPackState
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 
 from ibms_battery.pack import load_pack
 from ibms_bringup.launcher import Launch
 from ibms_end.can.bus import BusConfiguration
+from ibms_msgs.msg import Event, PackState, ProtectionStatus, SwitchState
+from ibms_msgs.srv import ClearFaults, RequestPackState
 from ibms_ros_common.manifest import interface_class, manifest
 from ibms_sim.injection import InjectionClient
 
@@ -163,7 +164,7 @@ class PackUnderTest:
             "pack_under_test", namespace=NAMESPACE, context=self._context
         )
         for topic in ("pack/state", "switch/state", "protection/status"):
-            self._listen(topic, lambda message, t=topic: self.newest.__setitem__(t, message))
+            self._listen(topic, functools.partial(self.newest.__setitem__, topic))
         self._listen("events", self.events.append)
         self._listen("/diagnostics", self._on_diagnostics)
         self._state_client = self._node.create_client(RequestPackState, "request_pack_state")
