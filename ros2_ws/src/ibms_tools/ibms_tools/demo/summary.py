@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,15 +21,14 @@ class Gathered:
     """What adds up over the time in drive."""
 
     first: Picture
-    worst_lateness_s: float = 0.0
+    lateness_s: list[float] = field(default_factory=list)
     edge_cores: float = 0.0
     simulation_cores: float = 0.0
     pictures: int = 0
 
     def take(self, picture: Picture) -> None:
         """Add one picture."""
-        lateness_s = picture.scans.lateness_s
-        self.worst_lateness_s = max(self.worst_lateness_s, lateness_s)
+        self.lateness_s.append(picture.scans.lateness_s)
         edge, simulation = words.cores(picture, False), words.cores(picture, True)
         if not math.isnan(edge + simulation):
             self.pictures += 1
@@ -103,11 +102,14 @@ def _running(gathered: Gathered, last: Picture, where: str) -> list[Result]:
     verdicts = last.verdicts.received - first.verdicts.received
     found += [
         Result("demo.verdicts.rate_hz", _per(verdicts, duration_s), "Hz", context=where),
-        Result(
-            "demo.scans.lateness_ms",
-            gathered.worst_lateness_s * 1e3,
-            "ms",
-            context=f"from sampling to receipt by the view, worst of 4 looks a second, {where}",
+        *(
+            Result(
+                f"demo.scans.lateness_ms.{name}",
+                _quantile_ms(gathered.lateness_s, quantile),
+                "ms",
+                context=f"from sampling to receipt by the view, 4 looks a second, {where}",
+            )
+            for name, quantile in (("median", 0.5), ("worst", 1.0))
         ),
         Result("demo.cpu.edge", _per(gathered.edge_cores, gathered.pictures), "cores", None, where),
         Result(
@@ -123,3 +125,8 @@ def _running(gathered: Gathered, last: Picture, where: str) -> list[Result]:
 
 def _per(amount: float, divisor: float) -> float | None:
     return amount / divisor if divisor > 0 else None
+
+
+def _quantile_ms(values_s: Sequence[float], quantile: float) -> float | None:
+    known = np.asarray(values_s)[np.isfinite(values_s)]
+    return float(np.quantile(known, quantile)) * 1e3 if known.size else None

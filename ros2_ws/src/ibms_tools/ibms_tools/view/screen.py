@@ -249,9 +249,9 @@ def _every_cell(picture: Picture, width: int) -> list[Text]:
             continue
         low, high = float(array[ends[0]]), float(array[ends[1]])
         lines.append(Text(f"{name}  {low:.{digits}f} to {high:.{digits}f} {unit}", "dim"))
-        bars = Text()
-        for value, bleeds in zip(array, picture.cells.bleed_active, strict=True):
-            bars.append(_block(value, low, high), "magenta" if bleeds else "cyan")
+        bars = Text("".join(_block(value, low, high) for value in array), "cyan")
+        for cell in np.flatnonzero(picture.cells.bleed_active):
+            bars.stylize("magenta", cell, cell + 1)
         lines += [bars[start : start + width] for start in range(0, len(bars), width)]
     return lines
 
