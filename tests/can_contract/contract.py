@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drives the system from outside, over CAN alone.
 
-It knows the DBC files and nothing else of the project: no import of it, no ROS. It asks for drive, sees
-precharge and closing in order, injects an over-voltage by frames, sees the opening and reads the cause.
+It knows the DBC files and nothing else of the project: no import of it, no ROS. It asks for drive,
+sees precharge and closing in order, injects an over-voltage by frames, sees the opening and reads
+the cause.
 
     python contract.py --dbc config/can/ibms.dbc --sim-dbc config/can/ibms_sim.dbc --channel 43200
 """
@@ -95,9 +96,9 @@ class Vehicle:
             now = time.monotonic()
             if now - start > timeout_s:
                 raise ContractError(
-                    f"{what}: not within {timeout_s} s; newest status "
-                    f"{self.newest.get('VehicleStatus')}, feedback "
-                    f"{self.newest.get('SwitchFeedback')}, answer {self.newest.get('VehicleAnswer')}"
+                    f"{what}: not within {timeout_s} s; newest frames "
+                    f"{self.newest.get('VehicleStatus')} {self.newest.get('SwitchFeedback')} "
+                    f"{self.newest.get('VehicleAnswer')}"
                 )
             if now >= self._next_request:
                 self._next_request = now + 0.1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pack opens when any part of the time-critical chain is lost, and stays open until a new arming.
+"""The pack opens when any part of the time-critical chain is lost, and stays open afterwards.
 
 Times are taken on the bus by an independent process: from the disturbance to the opened feedback.
 The bound is 300 ms; a test allows three times it.

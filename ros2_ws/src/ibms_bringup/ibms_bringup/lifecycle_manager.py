@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Node ``lifecycle_manager``: brings the nodes of the graph up in order and keeps them up.
 
-A node that was restarted is configured and activated again; its restart has opened the pack by then, and
-nothing closes without a new request of a user.
+A node that was restarted is configured and activated again; its restart has opened the pack by
+then, and nothing closes without a new request of a user.
 """
 
 from dataclasses import dataclass

@@ -16,7 +16,7 @@ from ibms_ros_common.parameters import ParameterError
 try:
     from rclpy.experimental import EventsExecutor as Executor
 except ImportError:  # before Jazzy
-    from rclpy.executors import SingleThreadedExecutor as Executor  # type: ignore[assignment]
+    from rclpy.executors import SingleThreadedExecutor as Executor
 
 # An endless spin of the events executor neither returns after shutdown nor sees signals, and a wait in C
 # hides Python's signal handlers, so the wait is cut into pieces.

@@ -2,7 +2,7 @@
 """An independent process that speaks only CAN and says when the switch board was told to open.
 
 It prints one JSON object per line on standard output; times are the kernel's receive stamps [s]:
-    {"event": "fault_scan", "at": last frame of the first scan that carries the fault, "scan": counter}
+    {"event": "fault_scan", "at": last frame of the first faulty scan, "scan": counter}
     {"event": "open_command", "at": ...}        first SwitchCommand that opens
     {"event": "opened", "at": ..., "cause": ...}  first SwitchFeedback with everything open
     {"event": "closed", "at": ..., "mask": ...}   SwitchFeedback with another set of closed switches

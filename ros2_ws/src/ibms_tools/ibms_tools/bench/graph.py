@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``./ibms bench graph``: what the running graph costs, whether it loses anything, how fast it opens.
+"""``./ibms bench graph``: what the running graph costs, what it loses, how fast it opens.
 
-Figures of scans, reactions and openings are taken on the bus by an independent process that speaks only
-CAN; processor time and memory are the kernel's figures of the edge's processes, the simulator apart.
+Figures of scans, reactions and openings are taken on the bus by an independent process that speaks
+only CAN; processor time and memory are the kernel's figures of the edge's processes, the simulator
+apart.
 """
 
 import argparse

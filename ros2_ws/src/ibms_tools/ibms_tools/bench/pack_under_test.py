@@ -193,7 +193,7 @@ class PackUnderTest:
         rclpy.shutdown(context=self._context)
         self.launch.__exit__(kind, error, trace)
 
-    # What is seen ------------------------------------------------------------------------------------
+    # What is seen
 
     @property
     def state(self) -> int:
@@ -227,7 +227,7 @@ class PackUnderTest:
         """The edge's processes by name."""
         return {name: psutil.Process(self.pid_of(name)) for name in EDGE_PROCESSES}
 
-    # What is done ------------------------------------------------------------------------------------
+    # What is done
 
     def wait_until(self, what: str, condition: Callable[[], bool], timeout_s: float) -> float:
         """Wait for a condition; returns the seconds it took.

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stops one thread of another process while its others go on, as a hung loop or callback would.
 
-It runs as a process of its own, because the kernel ties a traced thread to the thread that traces it:
+It is a process of its own, because the kernel ties a traced thread to the thread that traces it:
     python -m ibms_tools.bench.thread_freezer PID THREAD_NAME
-It prints ``frozen SECONDS`` (wall time just before) and holds the thread until its standard input ends.
+It prints ``frozen SECONDS`` (wall time just before) and holds the thread until its standard input
+ends.
 """
 
 import ctypes
@@ -16,7 +17,7 @@ _PTRACE_SEIZE, _PTRACE_INTERRUPT, _PTRACE_DETACH = 0x4206, 0x4207, 17
 
 
 def thread_names(pid: int) -> dict[str, int]:
-    """Kernel names of the threads of a process and their identifiers; the main thread is ``main``."""
+    """Kernel names of a process's threads and their identifiers; the main thread is ``main``."""
     names = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         identifier = int(task.name)
