@@ -83,7 +83,7 @@ class InputLoop:
         self._run_step()
 
     def _run(self) -> None:
-        while self._running:
+        while True:
             if self._wake.acquire(timeout=self._period_s):
                 while self._wake.acquire(blocking=False):
                     pass  # merge what queued up while the last step ran

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from ibms_end.can.codec import load_databases
 from ibms_ros_common.manifest import manifest
 
@@ -38,6 +39,6 @@ def test_every_can_message_stands_there_with_its_length(page: str) -> None:
 
 
 def test_no_topic_stands_there_that_does_not_exist(page: str) -> None:
-    section = page.split("## Topics")[1].split("## ")[0]
+    section = page.split("## Topics")[1].split("## ", maxsplit=1)[0]
     named = set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE))
     assert named == set(manifest().topics)

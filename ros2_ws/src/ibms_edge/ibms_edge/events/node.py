@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Node ``event_recorder``: keeps every event on disk."""
 
+import sqlite3
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_pack
 from ibms_edge.events.store import EventRecord, EventStore
 from ibms_msgs.msg import Event
-from ibms_ros_common.diagnostics import Status
+from ibms_ros_common.diagnostics import ERROR, Status
 from ibms_ros_common.node import BmsNode
 
 
@@ -38,7 +39,8 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
         self._store = EventStore(
             Path(parameters.state_directory) / f"{self.pack_name}.events.sqlite"
         )
-        self._recorded = 0
+        self._recorded = self._lost = 0
+        self._problem = ""
         self.listen("events", self._on_event)
         self.diagnose("events", self._report)
 
@@ -49,9 +51,8 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
             self._store = None
 
     def _on_event(self, message: Event) -> None:
-        assert self._store is not None
         stamp = message.header.stamp
-        self._store.add(
+        self._add(
             EventRecord(
                 wall_ns=stamp.sec * NS_PER_S + stamp.nanosec,
                 boot_ns=message.boot_ns,
@@ -64,7 +65,19 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
                 text=message.text,
             )
         )
-        self._recorded += 1
+
+    def _add(self, event: EventRecord) -> None:
+        assert self._store is not None
+        try:
+            self._store.add(event)
+        except sqlite3.Error as error:
+            # A full disk must not end the process, which carries other nodes as well.
+            self._lost += 1
+            self._problem = str(error)
+        else:
+            self._recorded += 1
 
     def _report(self, status: Status) -> None:
-        status.add(recorded=self._recorded)
+        status.add(recorded=self._recorded, lost=self._lost)
+        if self._lost:
+            status.report(ERROR, f"{self._lost} events could not be stored: {self._problem}")

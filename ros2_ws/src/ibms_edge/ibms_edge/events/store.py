@@ -40,21 +40,31 @@ class EventStore:
     """Events on disk; the oldest go when there are more than ``capacity``.
 
     Raises:
-        OSError: if the folder cannot be made.
-        sqlite3.Error: if the database cannot be opened.
+        OSError: if the folder cannot be made, or the file is not a database of events.
     """
 
     def __init__(self, path: Path, capacity: int = 100_000) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._capacity = capacity
         self._database = sqlite3.connect(path, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=FULL")
-        self._database.execute(_SCHEMA)
-        self._database.commit()
+        try:
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=FULL")
+            self._database.execute(_SCHEMA)
+            self._database.commit()
+            self.newest(1)  # a table of another layout shows here
+        except sqlite3.Error as error:
+            self._database.close()
+            raise OSError(
+                f"{path}: is no usable database of events ({error}); move it away to begin anew"
+            ) from error
 
     def add(self, event: EventRecord) -> None:
-        """Store one event; it is on disk when this returns."""
+        """Store one event; it is on disk when this returns.
+
+        Raises:
+            sqlite3.Error: if it could not be stored, for instance on a full disk.
+        """
         value = None if event.value != event.value else event.value
         with self._database:
             cursor = self._database.execute(
@@ -83,8 +93,8 @@ class EventStore:
             (count,),
         ).fetchall()
         return [
-            EventRecord(*row[:7], float("nan") if row[7] is None else row[7], row[8])
-            for row in reversed(rows)
+            EventRecord(*before, float("nan") if value is None else value, text)
+            for *before, value, text in reversed(rows)
         ]
 
     def close(self) -> None:
