@@ -250,7 +250,7 @@ def _every_cell(picture: Picture, width: int) -> list[Text]:
         low, high = float(array[ends[0]]), float(array[ends[1]])
         lines.append(Text(f"{name}  {low:.{digits}f} to {high:.{digits}f} {unit}", "dim"))
         bars = Text("".join(_block(value, low, high) for value in array), "cyan")
-        for cell in np.flatnonzero(picture.cells.bleed_active):
+        for cell in np.flatnonzero(picture.cells.bleed_active).tolist():
             bars.stylize("magenta", cell, cell + 1)
         lines += [bars[start : start + width] for start in range(0, len(bars), width)]
     return lines
