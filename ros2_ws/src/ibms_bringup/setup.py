@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Installation of ibms_bringup: also installs the root's launch/ and config/ (symbolic links here)."""
+"""Installation of ibms_bringup, with the root's launch/ and config/ (symbolic links here)."""
 
 from pathlib import Path
 

@@ -18,7 +18,7 @@ setup(
     zip_safe=False,
     maintainer="IBMS maintainers",
     maintainer_email="maintainers@ibms.example",
-    description="Lifecycle node base, named QoS profiles, interface manifest, parameters, diagnostics and real-time loop of IBMS nodes.",
+    description="Base of IBMS nodes: lifecycle, parameters, manifest, QoS profiles, diagnostics.",
     license="Apache-2.0",
     entry_points={"console_scripts": []},
 )

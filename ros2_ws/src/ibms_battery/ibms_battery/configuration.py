@@ -2,8 +2,8 @@
 """Loading of YAML configuration into typed, checked structures.
 
 The schema is the type itself: ``msgspec.Struct`` fields with ``Annotated[float, Meta(ge=...,
-le=..., description=..., ...)]``. A wrong file is refused with file, line, key, the value found and what was
-expected.
+le=..., description=..., ...)]``. A wrong file is refused with file, line, key, the value found and
+what was expected.
 """
 
 import math

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lifecycle node base, named QoS profiles, interface manifest, parameters, diagnostics and real-time loop of IBMS nodes."""
+"""Base of IBMS nodes: lifecycle, parameters, manifest, QoS profiles, diagnostics, loops."""

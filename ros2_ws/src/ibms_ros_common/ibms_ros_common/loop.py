@@ -92,7 +92,7 @@ class InputLoop:
             try:
                 self._run_step()
             except BaseException as error:
-                # The owner stops publishing, which opens the pack; its diagnostics show the failure.
+                # The owner falls silent, which opens the pack; its diagnostics show the failure.
                 self.failure = error
                 raise
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base of all IBMS nodes: lifecycle, typed parameters, manifest interfaces, input supervision, diagnostics.
+"""Base of all IBMS nodes: lifecycle, parameters, interfaces, input supervision, diagnostics.
 
-A node derives from ``BmsNode`` and overrides ``configure``, ``activate``, ``deactivate`` and ``cleanup``. It
-talks to the outside only through ``publish``, ``listen``, ``every``, ``loop`` and ``serve``, so
-that replay can run it on a virtual clock: in one process with what replays it (``sink``), or by
-itself over DDS, where its time follows ``/clock`` and the stamps of its inputs.
+A node derives from ``BmsNode`` and overrides ``configure``, ``activate``, ``deactivate`` and
+``cleanup``. It talks to the outside only through ``publish``, ``listen``, ``every``, ``loop`` and
+``serve``, so that replay can run it on a virtual clock: in one process with what replays it
+(``sink``), or by itself over DDS, where its time follows ``/clock`` and the stamps of its inputs.
 """
 
 import traceback
@@ -89,7 +89,7 @@ class BmsNode(LifecycleNode, Generic[P]):
         parameters.declare(self, kind)
         self.add_on_set_parameters_callback(self._refuse_change_while_active)
 
-    # What a node overrides ---------------------------------------------------------------------------
+    # What a node overrides
 
     def configure(self, parameters: P) -> None:
         """Read configuration, open what has to be opened, create interfaces. Raise to refuse."""
@@ -103,7 +103,7 @@ class BmsNode(LifecycleNode, Generic[P]):
     def cleanup(self) -> None:
         """Close what ``configure`` opened."""
 
-    # What a node uses --------------------------------------------------------------------------------
+    # What a node uses
 
     def advertise(self, *topics: str) -> None:
         """Create publishers for topics of the manifest."""
@@ -135,8 +135,8 @@ class BmsNode(LifecycleNode, Generic[P]):
     def listen(self, topic: str, handler: Handler, freshness_s: float | None = None) -> Input:
         """Subscribe to a topic of the manifest.
 
-        Messages whose ``boot_ns`` is older than ``freshness_s`` (or lies in the future) are counted and
-        dropped. The handler runs only while the node is active.
+        Messages whose ``boot_ns`` is older than ``freshness_s`` (or lies in the future) are counted
+        and dropped. The handler runs only while the node is active.
         """
         entry = manifest().topics[topic]
         freshness_ns = None if freshness_s is None else round(freshness_s * NS_PER_S)
@@ -243,7 +243,7 @@ class BmsNode(LifecycleNode, Generic[P]):
         )
         self._handles.append((self.destroy_subscription, subscription))
 
-    # Lifecycle ---------------------------------------------------------------------------------------
+    # Lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Configure; a wrong configuration is a failure with a clear sentence, not a crash."""
@@ -262,9 +262,8 @@ class BmsNode(LifecycleNode, Generic[P]):
                 self._handles.append((self.destroy_timer, timer))
                 if self._virtual is not None:
                     self._follow_clock()
-        except (
-            Exception
-        ) as error:  # every reason to refuse must reach the log and the state machine
+        # Whatever it is: it must reach the log and the state machine, not end the process.
+        except Exception as error:  # noqa: BLE001
             self._log_refusal("configured", error)
             self._release()
             return TransitionCallbackReturn.FAILURE
@@ -280,7 +279,7 @@ class BmsNode(LifecycleNode, Generic[P]):
                 periodic.start(self.clock.boot_ns())
             for loop in self.loops:
                 loop.start()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as above
             self.is_active = False
             self._log_refusal("activated", error)
             return TransitionCallbackReturn.FAILURE
@@ -302,7 +301,7 @@ class BmsNode(LifecycleNode, Generic[P]):
         return super().on_shutdown(state)
 
     def stop(self) -> None:
-        """Reach the safe state and close everything, from any state; used at the end of the process."""
+        """Reach the safe state and close everything, from any state; ends the process's work."""
         self._stop_acting()
         self._release()
 
@@ -334,11 +333,11 @@ class BmsNode(LifecycleNode, Generic[P]):
         if self.is_active:
             return SetParametersResult(
                 successful=False,
-                reason=f"{self.get_name()} is active; deactivate and clean it up, set, configure again",
+                reason=f"{self.get_name()} is active; deactivate and clean it up before setting",
             )
         return SetParametersResult(successful=True)
 
-    # Supervision -------------------------------------------------------------------------------------
+    # Supervision
 
     @staticmethod
     def _on_liveliness(source: Input, info: QoSLivelinessChangedInfo) -> None:

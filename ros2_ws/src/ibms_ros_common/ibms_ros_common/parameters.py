@@ -19,7 +19,7 @@ _REQUIRED = object()
 
 
 class ParameterError(ValueError):
-    """A parameter is missing or wrong; the text names node, parameter, value and what is expected."""
+    """A parameter is missing or wrong; the text names node, parameter and what is expected."""
 
 
 def declare(node: Node, kind: type[msgspec.Struct]) -> None:
@@ -53,8 +53,8 @@ def read(node: Node, kind: type[P]) -> P:
         value = node.get_parameter_or(name, Parameter(name)).value
         if value is None:
             raise ParameterError(
-                f"{node.get_fully_qualified_name()}: parameter {name!r} is not set and has no default; "
-                f"expected {_expectation(field_type)}"
+                f"{node.get_fully_qualified_name()}: parameter {name!r} is not set and has no "
+                f"default; expected {_expectation(field_type)}"
             )
         *parents, leaf = name.split(".")
         place = tree

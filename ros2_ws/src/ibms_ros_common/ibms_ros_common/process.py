@@ -18,13 +18,13 @@ try:
 except ImportError:  # before Jazzy
     from rclpy.executors import SingleThreadedExecutor as Executor
 
-# An endless spin of the events executor neither returns after shutdown nor sees signals, and a wait in C
-# hides Python's signal handlers, so the wait is cut into pieces.
+# An endless spin of the events executor neither returns after shutdown nor sees signals, and a wait
+# in C hides Python's signal handlers, so the wait is cut into pieces.
 _SPIN_TIMEOUT_S = 0.25
 
 
 def run(*factories: Callable[[], BmsNode[Any]]) -> int:
-    """Run IBMS nodes until SIGINT or SIGTERM, then let each reach its safe state; returns the exit code."""
+    """Run IBMS nodes until SIGINT or SIGTERM, then let each reach its safe state."""
     return _spin(factories, lambda node: node.stop())
 
 

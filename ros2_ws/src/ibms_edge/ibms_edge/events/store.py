@@ -92,11 +92,14 @@ class EventStore:
             " FROM event ORDER BY id DESC LIMIT ?",
             (count,),
         ).fetchall()
-        return [
-            EventRecord(*before, float("nan") if value is None else value, text)
-            for *before, value, text in reversed(rows)
-        ]
+        names = EventRecord.__slots__
+        records = (dict(zip(names, row, strict=True)) for row in reversed(rows))
+        return [EventRecord(**{**r, "value": _or_nan(r["value"])}) for r in records]
 
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
