@@ -38,7 +38,7 @@ def _findings(interface: str | None, channel: str | None) -> Iterator[Finding]:
     default = BusConfiguration()
     chosen = BusConfiguration(interface or default.interface, channel or default.channel)
     is_expected = interface is not None or channel is not None
-    yield from bus.check(chosen, is_expected, share / "config" / "can" / "ibms.dbc")
+    yield from bus.check(chosen, is_expected, sorted((share / "config" / "can").glob("*.dbc")))
     yield dds.check_reach(os.environ)
     yield dds.check_loopback()
 

@@ -3,7 +3,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,17 +26,19 @@ class Heard:
     error_frames: int = 0
 
 
-def check(bus: BusConfiguration, is_expected: bool, database_file: Path) -> list[Finding]:
+def check(
+    bus: BusConfiguration, is_expected: bool, database_files: Sequence[Path]
+) -> list[Finding]:
     """Open ``bus``, listen, and say what of the database is there and what is missing.
 
     Args:
         bus: what to open.
         is_expected: whether the caller says that something is connected to it.
-        database_file: the contract.
+        database_files: the contract.
     """
     name = f"{bus.interface}:{bus.channel}"
     try:
-        database = load_databases([database_file])
+        database = load_databases(database_files)
         heard = listen(bus)
     except (can.CanError, DatabaseError) as error:
         return [Finding("FAIL", _TOPIC, str(error))]

@@ -39,7 +39,7 @@ def test_seen_missing_and_unknown_messages() -> None:
 @pytest.mark.parametrize(("is_expected", "level"), [(True, "FAIL"), (False, "OK")])
 def test_a_silent_bus(monkeypatch: pytest.MonkeyPatch, is_expected: bool, level: str) -> None:
     monkeypatch.setattr(bus, "LISTEN_S", 0.05)
-    findings = check(BUS, is_expected, DATABASE)
+    findings = check(BUS, is_expected, [DATABASE])
     assert f"ibms_local:{BUS.channel}: nobody sends" in texts(findings, level)
 
 
@@ -56,7 +56,7 @@ def test_a_bus_with_frames_and_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = threading.Thread(target=send)
     thread.start()
     try:
-        findings = check(BUS, True, DATABASE)
+        findings = check(BUS, True, [DATABASE])
     finally:
         ended.set()
         thread.join()
@@ -65,12 +65,12 @@ def test_a_bus_with_frames_and_errors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_bus_that_does_not_open() -> None:
-    (finding,) = check(BusConfiguration(channel="nonsense"), True, DATABASE)
+    (finding,) = check(BusConfiguration(channel="nonsense"), True, [DATABASE])
     assert finding.level == "FAIL"
     assert "ibms_local:nonsense does not open" in finding.text
 
 
 def test_a_missing_database(tmp_path: Path) -> None:
-    (finding,) = check(BUS, True, tmp_path / "none.dbc")
+    (finding,) = check(BUS, True, [tmp_path / "none.dbc"])
     assert finding.level == "FAIL"
     assert "none.dbc" in finding.text
