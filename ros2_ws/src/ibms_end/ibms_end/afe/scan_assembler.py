@@ -70,6 +70,8 @@ class NumberedAssembler(_Assembler):
         self._scan: Scan | None = None
         self._missing: set[int] = set()
         self._last_counter: int | None = None
+        self._counter_before_restart: int | None = None
+        self._scans_since_restart = 0
 
     def take(self, identifier: int, data: bytes | bytearray, boot_ns: int) -> bool:
         """Take one frame; ``False`` if the identifier is not one of this assembler."""
@@ -104,11 +106,14 @@ class NumberedAssembler(_Assembler):
         last = self._last_counter
         if last is not None:
             ahead = (counter - last) & 0xFFFFFFFF
-            if ahead == 0 or ahead > 0xFFFFFFFF - _REORDERED_WITHIN:
+            if ahead == 0 or ahead > 0xFFFFFFFF - _REORDERED_WITHIN or self._is_leftover(counter):
                 self.counts["frame_after_scan"] += 1
                 return False
+            self._scans_since_restart += 1
             if ahead > 0x7FFFFFFF:
                 self.counts["device_restarted"] += 1
+                self._counter_before_restart = last
+                self._scans_since_restart = 0
             elif ahead > 1:
                 self.counts["scan_lost"] += ahead - 1
         if self._scan is not None:
@@ -120,6 +125,13 @@ class NumberedAssembler(_Assembler):
         self._missing = set(self._decoders)
         self._last_counter = counter
         return True
+
+    def _is_leftover(self, counter: int) -> bool:
+        """Whether a frame is from before the restart of the device that was noticed just now."""
+        before = self._counter_before_restart
+        if before is None or self._scans_since_restart > _REORDERED_WITHIN:
+            return False
+        return (counter - before + _REORDERED_WITHIN) & 0xFFFFFFFF < 2 * _REORDERED_WITHIN
 
     def _hand_on(self) -> None:
         scan, self._scan = self._scan, None

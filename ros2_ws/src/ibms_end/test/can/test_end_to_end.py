@@ -28,12 +28,10 @@ def test_crc_of_the_standards_check_string() -> None:
     assert crc(b"\0\0" + b"1234567", int.from_bytes(b"89", "little")) == 0x29B1
 
 
-@given(st.integers(0, 0xFFFF), st.sampled_from(LENGTHS), st.integers(1, 300))
-def test_what_the_protector_writes_passes_the_checker(
-    data_id: int, length: int, frames: int
-) -> None:
-    protector, checker = Protector(data_id), Checker(data_id, length)
-    for _ in range(frames):
+@pytest.mark.parametrize("length", LENGTHS)
+def test_what_the_protector_writes_passes_the_checker(length: int) -> None:
+    protector, checker = Protector(0x1B10), Checker(0x1B10, length)
+    for _ in range(300):  # beyond the wrap of the counter
         data = bytearray(length)
         protector.protect(data)
         assert checker.check(data) is Check.OK

@@ -1,4 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import select
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +33,7 @@ class Listening:
             ),
             self._on_idle,
             idle_period_s=0.005,
+            freshness_s=options.pop("freshness_s", 5.0),
             **options,
         )
         self.health = self.receiver.health
@@ -36,7 +41,7 @@ class Listening:
     def _on_idle(self, _boot_ns: int) -> None:
         self.idle += 1
 
-    def wait(self, condition: Callable[[], object], timeout_s: float = 3.0) -> None:
+    def wait(self, condition: Callable[[], object], timeout_s: float = 10.0) -> None:
         """Wait until ``condition`` holds; fails after a while."""
         deadline = time.monotonic() + timeout_s
         while not condition():
@@ -285,3 +290,47 @@ def test_malformed_packets_of_the_local_bus_are_counted(
     peer._socket.sendto(b"\x01\x02\x03\x04\x00\x00\x00\x10\x08\x00\x00\x00short", peer._address)
     listening.wait(lambda: listening.health.counts["malformed"] == 1)
     assert listening.frames == []
+
+
+STOPPED = """
+import sys
+from ibms_battery.clock import SystemClock
+from ibms_end.can.bus import BusConfiguration
+from ibms_end.can.receiver import CanReceiver
+def on_frame(message, _boot_ns):
+    print(message.arbitration_id, receiver.health.counts["stale"], flush=True)
+
+receiver = CanReceiver(BusConfiguration(channel=sys.argv[1]), None, SystemClock(), on_frame)
+receiver.open()
+receiver.start()
+print("ready", flush=True)
+sys.stdin.readline()
+receiver.stop()
+"""
+
+
+def test_a_stopped_process_drops_what_it_missed(
+    bus_configuration: BusConfiguration, open_peer: Callable[[], can.BusABC]
+) -> None:
+    command = [sys.executable, "-c", STOPPED, bus_configuration.channel]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.1)
+        peer = open_peer()
+        for i in range(50):
+            peer.send(can.Message(arbitration_id=i, is_extended_id=False))
+        time.sleep(0.3)
+        process.send_signal(signal.SIGCONT)
+        for _ in range(200):  # each may be late by itself on a busy machine
+            peer.send(can.Message(arbitration_id=0x99, is_extended_id=False))
+            if select.select([process.stdout], [], [], 0.05)[0]:
+                break
+        first = process.stdout.readline()
+        process.communicate("\n")
+    identifier, stale = first.split()
+    assert int(identifier) == 0x99
+    assert int(stale) >= 50
