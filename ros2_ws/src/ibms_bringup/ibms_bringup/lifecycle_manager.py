@@ -94,6 +94,8 @@ class LifecycleManager(Node):
             if now_ns - node.asked_ns > _ANSWER_TIMEOUT_NS:
                 node.pending.cancel()
                 node.pending, node.silent = None, True
+                # It may have carried the transition out all the same: ask before the next one.
+                node.state = State.PRIMARY_STATE_UNKNOWN
                 node.next_ns = now_ns + _POLL_PENDING_NS
             return
         if now_ns < node.next_ns:

@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any
 
 import rclpy
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -50,7 +51,12 @@ def _spin(factories: Any, stop_node: Callable[[Any], None]) -> int:
             nodes.append(factory())
             executor.add_node(nodes[-1])
         while not stopping:
-            executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
+            try:
+                executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
+            except rclpy_implementation.RCLError as error:
+                # E.g. somebody requests a lifecycle transition that the present state does not have:
+                # rclpy raises it out of the service, and it is no reason to end.
+                rclpy.logging.get_logger("ibms").error(f"request refused: {error}")
     except ParameterError as error:
         rclpy.logging.get_logger("ibms").error(str(error))
         return 2
