@@ -54,7 +54,7 @@ def _spin(factories: Any, stop_node: Callable[[Any], None]) -> int:
             try:
                 executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
             except rclpy_implementation.RCLError as error:
-                # E.g. somebody requests a lifecycle transition that the present state does not have:
+                # E.g. a request for a lifecycle transition that the present state does not have:
                 # rclpy raises it out of the service, and it is no reason to end.
                 rclpy.logging.get_logger("ibms").error(f"request refused: {error}")
     except ParameterError as error:

@@ -53,7 +53,7 @@ class CanPackDriver:
         self._assembler: NumberedAssembler | GatheringAssembler
         if scan.counter is not None:
             self._assembler = NumberedAssembler(
-                pack, decoders, self._live_scan, timeout_s=0.5 * pack.scan_period_s
+                pack, decoders, self._live_scan, timeout_s=pack.scan_period_s
             )
         else:
             self._assembler = GatheringAssembler(pack, decoders, on_scan)
