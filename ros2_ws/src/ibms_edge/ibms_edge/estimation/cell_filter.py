@@ -49,11 +49,12 @@ class CellFilter:
         self._soc_points = np.asarray(cell.soc_points, np.float64)
         self._ocv_points = np.asarray(cell.ocv_points_v, np.float64)
         self._slopes = np.gradient(self._ocv_points, self._soc_points)
+        # NaN until the first voltage of a cell.
         self.soc: FloatArray = np.full(count, np.nan)
-        self.polarisation_v: FloatArray = np.zeros(count)
-        self._p00: FloatArray = np.zeros(count)
-        self._p01: FloatArray = np.zeros(count)
-        self._p11: FloatArray = np.zeros(count)
+        self.polarisation_v: FloatArray = np.full(count, np.nan)
+        self._p00: FloatArray = np.full(count, np.nan)
+        self._p01: FloatArray = np.full(count, np.nan)
+        self._p11: FloatArray = np.full(count, np.nan)
         self.resistance_ohm: FloatArray = np.full(count, cell.resistance_ohm / parallel)
         self.capacity_ah: FloatArray = np.full(count, cell.capacity_ah * parallel)
 
@@ -74,31 +75,35 @@ class CellFilter:
         Args:
             voltage_v: measured voltages [V], NaN where unmeasured: those cells are only predicted.
             temperature_c: temperatures [degC], NaN where unknown: taken as 25 degC.
-            current_a: pack current [A], charge positive; NaN leaves the charge as it is.
+            current_a: mean pack current of the step [A], charge positive. NaN leaves the charge
+                as it is, uncertain by what could have flowed, and the voltages unused.
             step_s: time since the last step [s].
         """
         tuning = self.tuning
         cell_current_a = current_a / self._parallel
         current_known = not np.isnan(cell_current_a)
         if not current_known:
-            cell_current_a = 0.0
+            cell_current_a = 0.0  # whatever is made of it carries the uncertainty below
         warm = np.where(np.isnan(temperature_c), 25.0, temperature_c)
         resistance = self._cell.resistance_ohm * np.clip(
             1.0 + tuning.temperature_coefficient * (25.0 - warm), 0.6, 3.0
         )
         self.resistance_ohm = resistance / self._parallel
         ohmic = resistance * tuning.ohmic_share
-        self._begin(voltage_v, ohmic, cell_current_a)
+        self._begin(voltage_v, ohmic, cell_current_a, current_known)
         self._predict(resistance - ohmic, cell_current_a, current_known, step_s)
-        self._correct(voltage_v, ohmic, cell_current_a)
+        if current_known:
+            self._correct(voltage_v, ohmic, cell_current_a)
 
-    def _begin(self, voltage_v: FloatArray, ohmic: FloatArray, current_a: float) -> None:
+    def _begin(
+        self, voltage_v: FloatArray, ohmic: FloatArray, current_a: float, current_known: bool
+    ) -> None:
         new = np.isnan(self.soc) & ~np.isnan(voltage_v)
         if not new.any():
             return
         tuning = self.tuning
         start_v = voltage_v - ohmic * current_a
-        at_rest = abs(current_a) <= tuning.rest_current_a
+        at_rest = current_known and abs(current_a) <= tuning.rest_current_a
         std = tuning.initial_soc_std_at_rest if at_rest else tuning.initial_soc_std_under_load
         self.soc[new] = np.interp(start_v, self._ocv_points, self._soc_points)[new]
         self.polarisation_v[new] = 0.0

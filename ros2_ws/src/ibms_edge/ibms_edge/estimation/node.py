@@ -53,7 +53,12 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
         self.diagnose("estimate", self._report)
 
     def _on_cells(self, message: CellMeasurement) -> None:
-        if len(message.voltage_v) != self._pack.series or message.late:
+        if (
+            len(message.voltage_v) != self._pack.series
+            or len(message.temperature_c) != self._pack.temperature_sensors
+            or message.late
+            or (self._last_ns is not None and message.boot_ns <= self._last_ns)
+        ):
             self._rejected += 1
             return
         voltage_v = np.frombuffer(message.voltage_v, np.float32).astype(np.float64)
@@ -61,10 +66,11 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
         temperature_c = sensors_c[self._sensor_of_cell]
         last_ns, self._last_ns = self._last_ns, message.boot_ns
         step_s = 0.0 if last_ns is None else (message.boot_ns - last_ns) / NS_PER_S
-        if not 0.0 <= step_s <= _LONGEST_STEP_S:
+        current_a = self._mean_current_a(message, step_s)
+        if step_s > _LONGEST_STEP_S:
             self._gaps += 1
-            step_s = 0.0
-        self._filter.update(voltage_v, temperature_c, self._mean_current_a(message, step_s), step_s)
+            current_a = float("nan")
+        self._filter.update(voltage_v, temperature_c, current_a, step_s)
         if message.boot_ns >= self._next_publish_ns:
             # Kept in step, so that jitter of the scans does not stretch the period.
             missed = (message.boot_ns - self._next_publish_ns) // self._period_ns
@@ -72,7 +78,7 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
             self._publish(message, voltage_v, temperature_c)
 
     def _mean_current_a(self, message: CellMeasurement, step_s: float) -> float:
-        """Current over the step: from the sensor's charge counter if it has one, else the sample."""
+        """Current over the step: from the sensor's charge counter if there is one."""
         last_c, self._last_charge_c = self._last_charge_c, message.charge_c
         counted_c = message.charge_c - last_c
         if step_s >= 0.5 and counted_c == counted_c:
@@ -111,7 +117,7 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
             status.add(
                 lowest_soc=float(known.min()),
                 highest_soc=float(known.max()),
-                largest_std=float(self._filter.soc_std.max()),
+                largest_std=float(np.nanmax(self._filter.soc_std)),
             )
         if self.is_active and known.size < self._pack.series:
             status.report(WARN, f"{self._pack.series - known.size} cells without an estimate")

@@ -38,7 +38,9 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
         self._pack = pack
         self._limits = PowerLimits(self._cell, pack.parallel)
         self._cells: CellStates | None = None
+        self._incomplete = 0
         self._reaction = 0
+        self._status_ns = 0
         self._state: PackState | None = None
         self._last: Limits = NONE_ALLOWED
         self.advertise("pack/limits")
@@ -49,13 +51,19 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
         self.diagnose("limits", self._report)
 
     def _on_cells(self, message: CellStates) -> None:
-        self._cells = message
+        # A value that is missing once must not stop a vehicle: the last complete message counts
+        # until it is stale.
+        measured = (message.voltage_v, message.temperature_c)
+        if any(np.isnan(np.frombuffer(values, np.float32)).any() for values in measured):
+            self._incomplete += 1
+        else:
+            self._cells = message
 
     def _on_state(self, message: PackState) -> None:
         self._state = message
 
     def _on_status(self, message: ProtectionStatus) -> None:
-        self._reaction = message.reaction
+        self._reaction, self._status_ns = message.reaction, message.boot_ns
 
     def _publish(self) -> None:
         now_ns = self.clock.boot_ns()
@@ -65,6 +73,7 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
             or state is None
             or now_ns - cells.boot_ns > _INPUT_STALE_NS
             or now_ns - state.boot_ns > _INPUT_STALE_NS
+            or now_ns - self._status_ns > _INPUT_STALE_NS
         )
         if stale or cells is None or state is None:
             self._last = self._limits.update(
@@ -112,6 +121,7 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
             charge_current_a=self._last.charge_current_a,
             discharge_current_a=self._last.discharge_current_a,
             limited_by=self._last.limited_by.name.lower(),
+            incomplete=self._incomplete,
         )
         if self._last.limited_by is LimitedBy.INPUT_STALE:
             status.report(WARN, "inputs are stale, limits are zero")

@@ -9,6 +9,7 @@ from sensor_msgs.msg import BatteryState
 from ibms_battery.pack import Cell, Pack
 from ibms_msgs.msg import CellStates, PackState
 
+# By the beginning of the chemistry's name: NMC811 is an NMC.
 _TECHNOLOGY = {
     "NMC": BatteryState.POWER_SUPPLY_TECHNOLOGY_LION,
     "NCA": BatteryState.POWER_SUPPLY_TECHNOLOGY_LION,
@@ -36,9 +37,7 @@ def battery_state(
         percentage=float("nan"),
         power_supply_status=BatteryState.POWER_SUPPLY_STATUS_UNKNOWN,
         power_supply_health=BatteryState.POWER_SUPPLY_HEALTH_UNKNOWN,
-        power_supply_technology=_TECHNOLOGY.get(
-            cell.chemistry, BatteryState.POWER_SUPPLY_TECHNOLOGY_UNKNOWN
-        ),
+        power_supply_technology=_technology(cell.chemistry),
         present=True,
         location=pack.name,
         serial_number=serial_number,
@@ -68,6 +67,13 @@ def battery_state(
     return message
 
 
+def _technology(chemistry: str) -> int:
+    for beginning, technology in _TECHNOLOGY.items():
+        if chemistry.upper().startswith(beginning):
+            return int(technology)
+    return int(BatteryState.POWER_SUPPLY_TECHNOLOGY_UNKNOWN)
+
+
 def _status(message: BatteryState, state: PackState | None) -> int:
     current_a = message.current
     if current_a != current_a:
@@ -86,9 +92,10 @@ def _health(temperature_c: "np.typing.NDArray[np.float32]", state: PackState | N
         return int(BatteryState.POWER_SUPPLY_HEALTH_UNKNOWN)
     if state.state == PackState.STATE_ERROR:
         return int(BatteryState.POWER_SUPPLY_HEALTH_UNSPEC_FAILURE)
-    if not np.isnan(temperature_c).all():
-        if float(np.nanmax(temperature_c)) > 55.0:
-            return int(BatteryState.POWER_SUPPLY_HEALTH_OVERHEAT)
-        if float(np.nanmin(temperature_c)) < -10.0:
-            return int(BatteryState.POWER_SUPPLY_HEALTH_COLD)
+    if np.isnan(temperature_c).all():
+        return int(BatteryState.POWER_SUPPLY_HEALTH_UNKNOWN)
+    if float(np.nanmax(temperature_c)) > 55.0:
+        return int(BatteryState.POWER_SUPPLY_HEALTH_OVERHEAT)
+    if float(np.nanmin(temperature_c)) < -10.0:
+        return int(BatteryState.POWER_SUPPLY_HEALTH_COLD)
     return int(BatteryState.POWER_SUPPLY_HEALTH_GOOD)
