@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+import math
+from pathlib import Path
+
+import pytest
+
+from ibms_battery.configuration import ConfigurationError
+from ibms_battery.pack import Pack, load_cell, load_pack
+
+DATA = Path(__file__).parent / "data"
+
+# file: line, key, words of the problem
+REFUSED = {
+    "bad_cell_lengths_differ": (10, "ocv_points_v", "as many points as soc_points"),
+    "bad_cell_no_capacity": (4, "capacity_ah", "> 0.0, found 0"),
+    "bad_cell_no_source": (2, "", "missing required field `source`"),
+    "bad_cell_nominal_outside": (6, "nominal_voltage_v", "found 2.5, 4.25, 4.2 V"),
+    "bad_cell_ocv_falls": (10, "ocv_points_v[1]", "found 2.9 after 3"),
+    "bad_cell_soc_falls": (9, "soc_points[2]", "found 0.5 after 0.5"),
+    "bad_cell_soc_in_percent": (9, "soc_points", "from 0 to 1, found 0 to 100"),
+    "bad_cell_voltages_swapped": (6, "nominal_voltage_v", "found 4.3, 3.6, 4.2 V"),
+    "bad_pack_equal_configurations": (
+        22,
+        "switching.configurations.closed",
+        "the same switches as 'precharge'",
+    ),
+    "bad_pack_missing_key": (2, "", "missing required field `cell`"),
+    "bad_pack_no_cells": (5, "series", ">= 1, found 0"),
+    "bad_pack_no_open": (19, "switching.configurations", "must hold 'open: []'"),
+    "bad_pack_open_is_not_open": (19, "switching.configurations", "must hold 'open: []'"),
+    "bad_pack_precharge_too_short": (29, "precharge.timeout_s", "take 0.14 s"),
+    "bad_pack_ratio_out_of_range": (30, "precharge.complete_ratio", "< 1.0, found 1.0"),
+    "bad_pack_repeated_switch": (17, "switching.switches[1]", "is called 'main_negative'"),
+    "bad_pack_repeated_transition": (
+        25,
+        "switching.transitions[1]",
+        "'open' to 'precharge' stands twice",
+    ),
+    "bad_pack_scan_too_slow": (9, "scan_period_s", "<= 1.0, found 20"),
+    "bad_pack_sensor_out_of_range": (13, "sensor_of_cell[3]", "found sensor 2, expected 0 to 1"),
+    "bad_pack_slow_opening": (18, "switching.switches[2].opening_time_s", "<= 0.1, found 0.5"),
+    "bad_pack_switch_twice_in_configuration": (
+        22,
+        "switching.configurations.closed[1]",
+        "'main_negative' stands twice",
+    ),
+    "bad_pack_too_few_sensors_of_cells": (13, "sensor_of_cell", "has 3 entries, expected one"),
+    "bad_pack_transition_to_itself": (24, "switching.transitions[0]", "to itself"),
+    "bad_pack_transition_to_unknown": (
+        25,
+        "switching.transitions[1]",
+        "no configuration is called 'shut'",
+    ),
+    "bad_pack_unknown_key": (6, "series_count", "unknown field"),
+    "bad_pack_unknown_switch": (
+        22,
+        "switching.configurations.closed[1]",
+        "no switch is called 'main', expected one of main_negative",
+    ),
+    "bad_pack_upper_case_name": (2, "name", "found 'Small'"),
+    "bad_pack_wrong_type": (6, "parallel", "found 'two'"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_a_wrong_description_is_refused_with_file_line_and_key(name: str) -> None:
+    line, key, words = REFUSED[name]
+    path = DATA / f"{name}.yaml"
+    with pytest.raises(ConfigurationError) as caught:
+        load_cell(path) if name.startswith("bad_cell") else load_pack(path)
+    place = f"{path}:{line}: {key}: " if key else f"{path}:{line}: "
+    assert str(caught.value).startswith(place)
+    assert words in str(caught.value)
+
+
+def test_every_bad_file_is_asserted_upon() -> None:
+    assert {path.stem for path in DATA.glob("bad_*.yaml")} == set(REFUSED)
+
+
+@pytest.fixture
+def pack() -> Pack:
+    return load_pack(DATA / "good_pack.yaml")
+
+
+def test_masks_follow_the_order_of_the_switches(pack: Pack) -> None:
+    masks = {name: pack.switching.mask(name) for name in pack.switching.configurations}
+    assert masks == {"open": 0b000, "precharge": 0b101, "closed": 0b011}
+
+
+def test_sensors_are_spread_evenly_unless_given(pack: Pack) -> None:
+    assert pack.temperature_sensor_of_cell() == [0, 0, 1, 1]
+    spread = load_pack(Path(__file__).resolve().parents[4] / "config/packs/robot_12s.yaml")
+    assert spread.temperature_sensor_of_cell() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("pack_v", "link_v", "complete"),
+    [
+        (14.0, 13.6, True),
+        (14.0, 13.5, False),
+        (14.0, 14.4, True),
+        (14.0, 14.5, False),
+        (4.1, 4.1, True),
+        (3.9, 3.9, False),
+        (0.0, 0.0, False),
+        (-14.0, -14.0, False),
+        (math.nan, 14.0, False),
+        (14.0, math.nan, False),
+        (math.inf, math.inf, False),
+    ],
+)
+def test_precharge_is_complete_when_both_sides_are_near_each_other(
+    pack: Pack, pack_v: float, link_v: float, complete: bool
+) -> None:
+    assert pack.precharge_is_complete(pack_v, link_v) is complete
+
+
+def test_a_good_cell_loads() -> None:
+    assert load_cell(DATA / "good_cell.yaml").capacity_ah == 3.0
