@@ -66,12 +66,12 @@ def test_frozen_node_of_the_chain_opens_and_nothing_closes_after_it_thaws(
     ("name", "thread"),
     [
         ("afe_driver", "main"),
-        ("afe_driver", "afe_can"),
+        ("afe_driver", "can_receiver"),
         ("protection", "main"),
         ("protection", "chain_loop"),
         ("switch_control", "main"),
         ("switch_control", "chain_loop"),
-        ("switch_control", "board_can"),
+        ("switch_control", "can_receiver"),
     ],
 )
 def test_hung_thread_of_the_chain_opens(driving: PackUnderTest, name: str, thread: str) -> None:

@@ -193,6 +193,12 @@ class BmsNode(LifecycleNode, Generic[P]):
             server = self.create_service(interface_class(entry.type), service, handler)
             self._handles.append((self.destroy_service, server))
 
+    def client(self, service: str) -> Any:
+        """Client of a service of the manifest."""
+        client = self.create_client(interface_class(manifest().services[service].type), service)
+        self._handles.append((self.destroy_client, client))
+        return client
+
     def diagnose(self, subject: str, reporter: Reporter) -> None:
         """Add a subject to the node's diagnostics."""
         self._reporters.append((subject, reporter))

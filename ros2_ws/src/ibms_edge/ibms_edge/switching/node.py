@@ -23,11 +23,11 @@ from ibms_edge.switching.controller import (
     VerdictInput,
 )
 from ibms_end.can.bus import BusConfiguration, claim_role
+from ibms_end.hardware_node import HardwareNode
 from ibms_end.mapping import load_map
 from ibms_msgs.msg import Event, ProtectionStatus, SwitchCommand, SwitchRequest, SwitchState
 from ibms_msgs.srv import RequestSwitchConfiguration
 from ibms_ros_common.diagnostics import ERROR, WARN, Status
-from ibms_ros_common.node import BmsNode
 
 _LOOP_PERIOD_S = 0.02
 _STATE_PERIOD_NS = NS_PER_S // 20
@@ -42,12 +42,11 @@ class SwitchControlParameters(Struct, frozen=True, kw_only=True):
     bus: BusConfiguration = BusConfiguration()
 
 
-class SwitchControl(BmsNode[SwitchControlParameters]):
+class SwitchControl(HardwareNode[SwitchControlParameters]):
     """Sequences, verifies, permits; opens at once when anything of the chain is missing."""
 
     def __init__(self, clock: Clock | None = None, **options: Any) -> None:
         super().__init__("switch_control", SwitchControlParameters, clock, **options)
-        self._link: BoardLink | None = None
         self._claim: socket.socket | None = None
 
     def configure(self, parameters: SwitchControlParameters) -> None:
@@ -60,7 +59,7 @@ class SwitchControl(BmsNode[SwitchControlParameters]):
         config = Path(parameters.pack).parent.parent
         loaded = load_map(config / "can" / "maps" / pack.can_map, pack)
         self._link = BoardLink(loaded.database, parameters.bus, self.clock, self._on_frame)
-        self._link.receiver.open()
+        self.attach(self._link.receiver)
         self._verdicts: deque[VerdictInput] = deque(maxlen=8)
         self._requests: deque[RequestInput] = deque(maxlen=8)
         self._feedbacks: deque[FeedbackInput] = deque(maxlen=8)
@@ -78,22 +77,14 @@ class SwitchControl(BmsNode[SwitchControlParameters]):
         self.diagnose("switches", self._report_switches)
         self.diagnose("board link", self._report_link)
 
-    def activate(self) -> None:
-        """Begin to listen to the board."""
-        assert self._link is not None
-        self._link.receiver.start("board_can")
-
     def deactivate(self) -> None:
         """Open, then stop."""
-        if self._link is not None:
-            self._perform(self._controller.shut_down(self.clock.boot_ns()))
-            self._link.receiver.stop()
+        self._perform(self._controller.shut_down(self.clock.boot_ns()))
+        super().deactivate()
 
     def cleanup(self) -> None:
         """Close the bus and give up the claim."""
-        if self._link is not None:
-            self._link.receiver.stop()
-            self._link = None
+        super().cleanup()
         if self._claim is not None:
             self._claim.close()
             self._claim = None
@@ -119,8 +110,7 @@ class SwitchControl(BmsNode[SwitchControlParameters]):
         )
 
     def _on_frame(self, message: can.Message, boot_ns: int) -> None:
-        link = self._link
-        feedback = link.feedback(message.data, boot_ns) if link is not None else None
+        feedback = self._link.feedback(message.data, boot_ns)
         if feedback is not None:
             self._feedbacks.append(feedback)
             if not self._feedback_as_known(feedback):
@@ -157,8 +147,6 @@ class SwitchControl(BmsNode[SwitchControlParameters]):
 
     def _perform(self, actions: Actions) -> None:
         link = self._link
-        if link is None:
-            return
         if actions.command is not None:  # an opening goes first
             link.send_command(actions.command)
         if actions.permit is not None:
@@ -277,8 +265,6 @@ class SwitchControl(BmsNode[SwitchControlParameters]):
             status.report(ERROR, f"second publisher on {', '.join(self.foreign_publishers())}")
 
     def _report_link(self, status: Status) -> None:
-        if self._link is None:
-            return
         health = self._link.receiver.health
         status.add(connected=health.connected, lost=self._link.decoder.lost)
         status.add_counts(health.counts)

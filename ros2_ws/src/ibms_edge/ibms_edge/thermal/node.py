@@ -14,10 +14,10 @@ from ibms_edge.thermal.controller import Actuators, Mode, ThermalController, Thr
 from ibms_end.can.bus import BusConfiguration
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.can.receiver import CanReceiver
+from ibms_end.hardware_node import HardwareNode
 from ibms_end.mapping import load_map
 from ibms_msgs.msg import CellStates, PackState, ThermalState
 from ibms_ros_common.diagnostics import ERROR, WARN, Status
-from ibms_ros_common.node import BmsNode
 
 _PERIOD_S = 0.5
 _INPUT_STALE_NS = NS_PER_S
@@ -37,12 +37,11 @@ class ThermalControlParameters(Struct, frozen=True, kw_only=True):
     heat_off_c: Annotated[float, Meta(ge=-30, le=25, description="heating ends [degC]")] = 10.0
 
 
-class ThermalControl(BmsNode[ThermalControlParameters]):
+class ThermalControl(HardwareNode[ThermalControlParameters]):
     """Keeps the cells in their range; each actuator falls to its safe state when commands stop."""
 
     def __init__(self, clock: Clock | None = None, **options: Any) -> None:
         super().__init__("thermal_control", ThermalControlParameters, clock, **options)
-        self._receiver: CanReceiver | None = None
 
     def configure(self, parameters: ThermalControlParameters) -> None:
         """Open the bus, create the controller and its interfaces."""
@@ -77,28 +76,12 @@ class ThermalControl(BmsNode[ThermalControlParameters]):
         self._receiver = CanReceiver(
             parameters.bus, [feedback.frame_id], self.clock, self._on_frame, idle_period_s=0.5
         )
-        self._receiver.open()
+        self.attach(self._receiver)
         self.advertise("thermal/state")
         self.listen("cells/state", self._on_cells)
         self.listen("pack/state", self._on_state)
         self.every(_PERIOD_S, self._control)
         self.diagnose("thermal", self._report)
-
-    def activate(self) -> None:
-        """Begin to receive feedback."""
-        assert self._receiver is not None
-        self._receiver.start("thermal_can")
-
-    def deactivate(self) -> None:
-        """Stop commanding; the devices fall to their safe state."""
-        if self._receiver is not None:
-            self._receiver.stop()
-
-    def cleanup(self) -> None:
-        """Close the bus."""
-        if self._receiver is not None:
-            self._receiver.stop()
-            self._receiver = None
 
     def _on_cells(self, message: CellStates) -> None:
         self._cells = message
@@ -122,16 +105,12 @@ class ThermalControl(BmsNode[ThermalControlParameters]):
                 coldest_c, hottest_c = float(known.min()), float(known.max())
         actuators = self._controller.update(coldest_c, hottest_c, self._may_heat(now_ns))
         self._commanded_before, self._commanded = self._commanded, actuators
-        if self._receiver is not None:
-            values = (actuators.pump, actuators.fan, actuators.chiller, actuators.heater)
-            self._receiver.send(
-                self._encoder.encode(
-                    {
-                        name: round(value * 100.0, 1)
-                        for name, value in zip(_NAMES, values, strict=True)
-                    }
-                )
+        values = (actuators.pump, actuators.fan, actuators.chiller, actuators.heater)
+        self._receiver.send(
+            self._encoder.encode(
+                {name: round(value * 100.0, 1) for name, value in zip(_NAMES, values, strict=True)}
             )
+        )
         self.publish(
             "thermal/state",
             ThermalState(
@@ -178,8 +157,7 @@ class ThermalControl(BmsNode[ThermalControlParameters]):
         now_ns = self.clock.boot_ns()
         status.add(mode=self._controller.mode.name.lower())
         status.add_counts(self._decoder.rejected)
-        if self._receiver is not None:
-            status.add_counts(self._receiver.health.counts)
+        status.add_counts(self._receiver.health.counts)
         if self._controller.mode is Mode.SENSOR_FAILURE:
             status.report(ERROR, "no valid cell temperature, cooling by pump and fan")
         if not self._feedback_valid(now_ns):

@@ -15,11 +15,11 @@ from ibms_edge.vehicle.battery_state import battery_state
 from ibms_end.can.bus import BusConfiguration
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.can.receiver import CanReceiver
+from ibms_end.hardware_node import HardwareNode
 from ibms_end.mapping import load_map
 from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus
 from ibms_msgs.srv import ClearFaults, RequestPackState
 from ibms_ros_common.diagnostics import WARN, Status
-from ibms_ros_common.node import BmsNode
 
 _PERIOD_S = 0.1
 _BATTERY_STATE_PERIOD_S = 0.2
@@ -37,12 +37,11 @@ class VehicleInterfaceParameters(Struct, frozen=True, kw_only=True):
     serial_number: Annotated[str, Meta(description="serial number of the pack")] = ""
 
 
-class VehicleInterface(BmsNode[VehicleInterfaceParameters]):
+class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
     """Sends status and limits, takes requests; limits that are old go out as zero."""
 
     def __init__(self, clock: Clock | None = None, **options: Any) -> None:
         super().__init__("vehicle_interface", VehicleInterfaceParameters, clock, **options)
-        self._receiver: CanReceiver | None = None
 
     def configure(self, parameters: VehicleInterfaceParameters) -> None:
         """Open the bus, create codecs, clients and interfaces."""
@@ -68,12 +67,12 @@ class VehicleInterface(BmsNode[VehicleInterfaceParameters]):
         self._vehicle_holds = False
         self._requests: list[dict[str, float]] = []
         self._shown: tuple[int, ...] = ()
-        self._state_client = self.create_client(RequestPackState, "request_pack_state")
-        self._clear_client = self.create_client(ClearFaults, "clear_faults")
+        self._state_client = self.client("request_pack_state")
+        self._clear_client = self.client("clear_faults")
         self._receiver = CanReceiver(
             parameters.bus, [request.frame_id], self.clock, self._on_frame, idle_period_s=0.5
         )
-        self._receiver.open()
+        self.attach(self._receiver)
         self.advertise("battery_state")
         self.listen("cells/state", self._on_cells)
         self.listen("pack/state", self._on_state)
@@ -82,24 +81,6 @@ class VehicleInterface(BmsNode[VehicleInterfaceParameters]):
         self.every(_PERIOD_S, self._send)
         self.every(_BATTERY_STATE_PERIOD_S, self._publish_battery_state)
         self.diagnose("vehicle", self._report)
-
-    def activate(self) -> None:
-        """Begin to listen to the vehicle."""
-        assert self._receiver is not None
-        self._receiver.start("vehicle_can")
-
-    def deactivate(self) -> None:
-        """Stop sending; the vehicle takes silence as zero limits."""
-        if self._receiver is not None:
-            self._receiver.stop()
-
-    def cleanup(self) -> None:
-        """Close the bus and the clients."""
-        if self._receiver is not None:
-            self._receiver.stop()
-            self._receiver = None
-            self.destroy_client(self._state_client)
-            self.destroy_client(self._clear_client)
 
     def _on_cells(self, message: CellStates) -> None:
         self._cells = message
@@ -238,8 +219,7 @@ class VehicleInterface(BmsNode[VehicleInterfaceParameters]):
         self._transmit("VehicleBattery", values)
 
     def _transmit(self, message: str, values: dict[str, float]) -> None:
-        if self._receiver is not None:
-            self._receiver.send(self._encoders[message].encode(values))
+        self._receiver.send(self._encoders[message].encode(values))
 
     def _publish_battery_state(self) -> None:
         cells = self._cells
@@ -251,9 +231,8 @@ class VehicleInterface(BmsNode[VehicleInterfaceParameters]):
 
     def _report(self, status: Status) -> None:
         status.add_counts(self._decoder.rejected)
-        if self._receiver is not None:
-            health = self._receiver.health
-            status.add(connected=health.connected)
-            status.add_counts(health.counts)
-            if not health.connected:
-                status.report(WARN, health.problem)
+        health = self._receiver.health
+        status.add(connected=health.connected)
+        status.add_counts(health.counts)
+        if not health.connected:
+            status.report(WARN, health.problem)

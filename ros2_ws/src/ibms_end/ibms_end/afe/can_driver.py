@@ -99,7 +99,7 @@ class CanPackDriver:
 
     def start(self) -> None:
         """Begin to deliver, in the receiver's thread."""
-        self._receiver.start("afe_driver_can")
+        self._receiver.start()
 
     def stop(self) -> None:
         """End delivery and close the bus."""

@@ -22,6 +22,8 @@ from ibms_ros_common.diagnostics import ERROR, WARN, Status
 
 _BALANCING_FRESHNESS_S = 1.0
 _MODULE_PERIOD_NS = NS_PER_S
+_BEAT_PERIOD_S = 0.03
+_BEAT_LIMIT_NS = 100_000_000
 _STATE_PERIOD_S = 1.0
 _SILENT_NS = NS_PER_S
 
@@ -57,7 +59,8 @@ class AfeDriver(HardwareNode[AfeDriverParameters]):
             self._last_scan = LastScan(Path(parameters.state_directory, f"{pack.name}.last_scan"))
         self._sample: PackSample | None = None
         self._newest: Scan | None = None
-        self._scans = self._samples = self._late_scans = 0
+        self._scans = self._samples = self._late_scans = self._held_back = 0
+        self._beat_ns = self.clock.boot_ns()
         self._next_module_ns = 0
         self.advertise(
             "cells/measurement",
@@ -70,8 +73,14 @@ class AfeDriver(HardwareNode[AfeDriverParameters]):
         self.attach(self._driver)
         self.listen("balancing/command", self._on_balancing, _BALANCING_FRESHNESS_S)
         self.every(_STATE_PERIOD_S, self._keep_state)
+        self.every(_BEAT_PERIOD_S, self._beat)
         self.diagnose("bus", self._report_bus)
         self.diagnose("scans", self._report_scans)
+
+    def activate(self) -> None:
+        """Begin to deliver."""
+        self._beat()
+        super().activate()
 
     def deactivate(self) -> None:
         """Stop delivering; protection sees the silence."""
@@ -100,6 +109,10 @@ class AfeDriver(HardwareNode[AfeDriverParameters]):
     # From the driver's thread.
 
     def _on_scan(self, scan: Scan) -> None:
+        if self.clock.boot_ns() - self._beat_ns > _BEAT_LIMIT_NS:
+            # The executor hangs: a node that is half dead falls silent, and the pack opens.
+            self._held_back += 1
+            return
         sample = self._sample
         far = sample is None or abs(scan.boot_ns - sample.boot_ns) > self._sample_near_ns
         message = cell_message(scan, None if far or scan.late else sample)
@@ -125,6 +138,9 @@ class AfeDriver(HardwareNode[AfeDriverParameters]):
         self.publish("pack/measurement", message)
 
     # From the executor's thread.
+
+    def _beat(self) -> None:
+        self._beat_ns = self.clock.boot_ns()
 
     def _on_balancing(self, message: BalancingCommand) -> None:
         if len(message.bleed) != self._pack.series:
@@ -165,6 +181,9 @@ class AfeDriver(HardwareNode[AfeDriverParameters]):
 
     def _report_scans(self, status: Status) -> None:
         status.add(scans=self._scans, samples=self._samples, late_scans=self._late_scans)
+        if self._held_back:
+            status.add(held_back=self._held_back)
+            status.report(WARN, "scans were held back while the executor hung")
         if self._last_scan is not None and self._last_scan.problem:
             status.report(WARN, self._last_scan.problem)
         if not self.is_active:

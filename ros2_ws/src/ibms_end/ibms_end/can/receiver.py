@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import can
 
 from ibms_battery.clock import NS_PER_S, Clock
+from ibms_battery.threads import start_thread
 from ibms_end.bus_health import BusHealth
 from ibms_end.can.bus import BusConfiguration, open_bus
 from ibms_end.can.identifier import frame_identifier
@@ -81,13 +82,12 @@ class CanReceiver:
         self._stamps.queue_empty(self._clock.boot_ns())
         self.health.connected = True
 
-    def start(self, name: str = "can_receiver") -> None:
+    def start(self) -> None:
         """Start receiving; opens the bus if it is closed (raises ``can.CanError``)."""
         if self._bus is None:
             self.open()
         self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._thread = start_thread("can_receiver", self._run)
 
     def stop(self) -> None:
         """End the thread and close the bus; without effect if that is done."""

@@ -12,6 +12,7 @@ import serial
 
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import Pack
+from ibms_battery.threads import start_thread
 from ibms_end.afe.driver import SampleHandler, ScanHandler
 from ibms_end.afe.samples import AFE_FLAGS, DriverHealth, PackSample, Scan
 from ibms_end.bus_health import BusHealth
@@ -83,8 +84,7 @@ class JbdDriver:
         if self._line is None:
             self.open()
         self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name="jbd_driver", daemon=True)
-        self._thread.start()
+        self._thread = start_thread("jbd_driver", self._run)
 
     def stop(self) -> None:
         """End polling and close the port; without effect if that is done."""

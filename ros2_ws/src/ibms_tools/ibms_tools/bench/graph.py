@@ -34,9 +34,9 @@ _SETTLE_S = 5.0
 _OVER_VOLTAGE_V = 4.6
 _TRIALS_OF_EACH_LOSS = 5
 _CHAIN_THREADS = {
-    "afe_driver": ("main", "afe_can"),
+    "afe_driver": ("main", "can_receiver"),
     "protection": ("main", "chain_loop"),
-    "switch_control": ("main", "chain_loop", "board_can"),
+    "switch_control": ("main", "chain_loop", "can_receiver"),
 }
 _CHAIN = tuple(_CHAIN_THREADS)
 
