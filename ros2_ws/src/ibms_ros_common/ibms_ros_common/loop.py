@@ -42,7 +42,7 @@ class InputLoop:
         self._period_s = period_s
         self._clock = clock
         self._wake = threading.Semaphore(0)
-        self._running = False
+        self._running = threading.Event()
         self._thread: threading.Thread | None = None
         self._last_start_ns = 0
 
@@ -58,14 +58,19 @@ class InputLoop:
 
     def start(self) -> None:
         """Start the thread (live) or allow inline steps (replay)."""
-        self._running = True
+        self._running = threading.Event()
+        self._running.set()
+        self.failure = None
         self._last_start_ns = self._clock.boot_ns()
         if isinstance(self._clock, SystemClock):
-            self._thread = start_thread(self._name, self._run)
+            # Each thread has its own sign to go on: one that hangs in a step beyond stop() ends
+            # after it, whatever was started since.
+            running = self._running
+            self._thread = start_thread(self._name, lambda: self._run(running))
 
     def stop(self) -> None:
         """End the loop and wait for a running step."""
-        self._running = False
+        self._running.clear()
         self._wake.release()
         if self._thread is not None:
             self._thread.join(timeout=1.0)
@@ -75,19 +80,19 @@ class InputLoop:
         """New input is there."""
         if self._thread is not None:
             self._wake.release()
-        elif self._running:
+        elif self._running.is_set():
             self._run_step()
 
     def run_due(self) -> None:
         """Run the step that is due without new input (replay)."""
         self._run_step()
 
-    def _run(self) -> None:
+    def _run(self, running: threading.Event) -> None:
         while True:
             if self._wake.acquire(timeout=self._period_s):
                 while self._wake.acquire(blocking=False):
                     pass  # merge what queued up while the last step ran
-            if not self._running:
+            if not running.is_set():
                 return
             try:
                 self._run_step()

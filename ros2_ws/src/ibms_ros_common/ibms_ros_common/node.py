@@ -79,6 +79,7 @@ class BmsNode(LifecycleNode, Generic[P]):
         self.loops: list[InputLoop] = []
         self.pack_name = ""
         self.is_active = False
+        self._is_configured = False
         self._kind = kind
         self._sink = sink
         self._virtual = self.clock if isinstance(self.clock, VirtualClock) else None
@@ -87,7 +88,7 @@ class BmsNode(LifecycleNode, Generic[P]):
         self._reporters: list[tuple[str, Reporter]] = []
         self._steady = RclClock(clock_type=ClockType.STEADY_TIME)
         parameters.declare(self, kind)
-        self.add_on_set_parameters_callback(self._refuse_change_while_active)
+        self.add_on_set_parameters_callback(self._refuse_change)
 
     # What a node overrides
 
@@ -273,6 +274,7 @@ class BmsNode(LifecycleNode, Generic[P]):
             self._log_refusal("configured", error)
             self._release()
             return TransitionCallbackReturn.FAILURE
+        self._is_configured = True
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -286,8 +288,8 @@ class BmsNode(LifecycleNode, Generic[P]):
             for loop in self.loops:
                 loop.start()
         except Exception as error:  # noqa: BLE001 - as above
-            self.is_active = False
             self._log_refusal("activated", error)
+            self._stop_acting()
             return TransitionCallbackReturn.FAILURE
         return result
 
@@ -306,19 +308,35 @@ class BmsNode(LifecycleNode, Generic[P]):
         self.stop()
         return super().on_shutdown(state)
 
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """A transition raised: nothing may go on acting in a state that does not say so."""
+        self.get_logger().error(f"transition from {state.label!r} failed; the node is closed down")
+        self.stop()
+        return TransitionCallbackReturn.SUCCESS  # unconfigured, can be configured again
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended one of the node's loops, if anything did."""
+        return next((loop.failure for loop in self.loops if loop.failure is not None), None)
+
     def stop(self) -> None:
         """Reach the safe state and close everything, from any state; ends the process's work."""
-        self._stop_acting()
-        self._release()
+        try:
+            self._stop_acting()
+        finally:
+            self._release()
 
     def _stop_acting(self) -> None:
         if self.is_active:
             for loop in self.loops:
                 loop.stop()
-            self.deactivate()
-            self.is_active = False
+            try:
+                self.deactivate()
+            finally:
+                self.is_active = False
 
     def _release(self) -> None:
+        self._is_configured = False
         self.cleanup()
         for destroy, handle in reversed(self._handles):
             destroy(handle)
@@ -335,11 +353,12 @@ class BmsNode(LifecycleNode, Generic[P]):
         detail = str(error) if known else traceback.format_exc()
         self.get_logger().error(f"cannot be {what}: {detail}")
 
-    def _refuse_change_while_active(self, changed: list[Any]) -> SetParametersResult:
-        if self.is_active:
+    def _refuse_change(self, changed: list[Any]) -> SetParametersResult:
+        # Parameters are read when the node is configured: a later change would only seem to count.
+        if self._is_configured:
             return SetParametersResult(
                 successful=False,
-                reason=f"{self.get_name()} is active; deactivate and clean it up before setting",
+                reason=f"{self.get_name()} is configured; deactivate and clean it up first",
             )
         return SetParametersResult(successful=True)
 

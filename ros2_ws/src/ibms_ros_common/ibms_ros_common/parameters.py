@@ -4,6 +4,9 @@
 Nested structures become dotted names (``bus.channel``), ranges become parameter ranges.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,14 +15,32 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from ibms_battery import configuration
+from ibms_battery.configuration import Document
+
 P = TypeVar("P", bound=msgspec.Struct)
 
 _LARGEST = 1.0e308
 _REQUIRED = object()
+_PARAMETERS = "ros__parameters"
 
 
 class ParameterError(ValueError):
     """A parameter is missing or wrong; the text names node, parameter and what is expected."""
+
+
+@dataclass(frozen=True)
+class _Field:
+    """One parameter, that is one leaf of a structure of parameters."""
+
+    name: str  # dotted
+    annotation: Any
+    type: inspect.Type
+    default: Any
+
+
+# Every ROS 2 node has it.
+_SIM_TIME = _Field("use_sim_time", bool, inspect.BoolType(), False)
 
 
 def declare(node: Node, kind: type[msgspec.Struct]) -> None:
@@ -28,17 +49,17 @@ def declare(node: Node, kind: type[msgspec.Struct]) -> None:
     Raises:
         ParameterError: if a value given from outside has the wrong type or is out of range.
     """
-    for name, field_type, default in _fields(kind):
-        descriptor = _descriptor(field_type)
+    for field in _fields(kind):
+        descriptor = _descriptor(field.type)
         try:
-            if default is _REQUIRED:
-                node.declare_parameter(name, _parameter_type(field_type), descriptor)
+            if field.default is _REQUIRED:
+                node.declare_parameter(field.name, _parameter_type(field.type), descriptor)
             else:
-                node.declare_parameter(name, default, descriptor)
+                node.declare_parameter(field.name, field.default, descriptor)
         except Exception as error:  # rclpy raises several kinds for types and ranges
             raise ParameterError(
-                f"{node.get_fully_qualified_name()}: parameter {name!r}: {error}; "
-                f"expected {_expectation(field_type)}"
+                f"{node.get_fully_qualified_name()}: parameter {field.name!r}: {error}; "
+                f"expected {_expectation(field.type)}"
             ) from error
 
 
@@ -49,40 +70,120 @@ def read(node: Node, kind: type[P]) -> P:
         ParameterError: if one is missing, unknown or outside its range.
     """
     tree: dict[str, Any] = {}
-    for name, field_type, _ in _fields(kind):
-        value = node.get_parameter_or(name, Parameter(name)).value
+    for field in _fields(kind):
+        value = node.get_parameter_or(field.name, Parameter(field.name)).value
         if value is None:
             raise ParameterError(
-                f"{node.get_fully_qualified_name()}: parameter {name!r} is not set and has no "
-                f"default; expected {_expectation(field_type)}"
+                f"{node.get_fully_qualified_name()}: parameter {field.name!r} is not set and has "
+                f"no default; expected {_expectation(field.type)}"
             )
-        *parents, leaf = name.split(".")
+        if isinstance(_bare(field.type), inspect.ListType):
+            value = list(value)
+        try:
+            msgspec.convert(value, field.annotation)
+        except msgspec.ValidationError as error:
+            raise ParameterError(
+                f"{node.get_fully_qualified_name()}: parameter {field.name!r}: {error}, found "
+                f"{value!r}; expected {_expectation(field.type)}"
+            ) from error
+        *parents, leaf = field.name.split(".")
         place = tree
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[leaf] = list(value) if isinstance(field_type, inspect.ListType) else value
-    try:
-        return msgspec.convert(tree, kind)
-    except msgspec.ValidationError as error:
-        raise ParameterError(f"{node.get_fully_qualified_name()}: {error}") from error
+        place[leaf] = value
+    return msgspec.convert(tree, kind)
 
 
-def _fields(kind: type[msgspec.Struct], prefix: str = "") -> list[tuple[str, inspect.Type, Any]]:
+def check_file(path: Path | str, kinds: Mapping[str, type[msgspec.Struct]]) -> None:
+    """Check a ROS 2 parameter file before any node reads it: ROS 2 ignores names it does not know.
+
+    Args:
+        path: the YAML file.
+        kinds: structure of the parameters of each node, by the node's name.
+
+    Raises:
+        ConfigurationError: with file and line, for a node or parameter that does not exist and
+            for a value that the node would refuse.
+    """
+    _check_nodes(configuration.read(path), [], kinds)
+
+
+def _check_nodes(
+    document: Document, path: list[str | int], kinds: Mapping[str, type[msgspec.Struct]]
+) -> None:
+    part = document.value_of(path)
+    if not isinstance(part, dict) or not part:
+        raise document.error(path, "expected names of nodes with 'ros__parameters' in them")
+    for key, inner in part.items():
+        here = [*path, key]
+        if key != _PARAMETERS:
+            _check_nodes(document, here, kinds)
+            continue
+        node = "/".join(str(name) for name in path).rpartition("/")[2]
+        if node in kinds:
+            fields = {field.name: field for field in _fields(kinds[node])}
+        elif node in ("*", "**"):
+            fields = {field.name: field for kind in kinds.values() for field in _fields(kind)}
+        else:
+            raise document.error(
+                path, f"no node is called {node!r}, known are {', '.join(sorted(kinds))}"
+            )
+        if not isinstance(inner, dict):
+            raise document.error(here, "expected names of parameters with their values")
+        _check_values(document, here, "", inner, fields | {_SIM_TIME.name: _SIM_TIME})
+
+
+def _check_values(
+    document: Document,
+    path: list[str | int],
+    prefix: str,
+    part: dict[Any, Any],
+    fields: Mapping[str, _Field],
+) -> None:
+    for key, value in part.items():
+        here, name = [*path, key], f"{prefix}{key}"
+        if isinstance(value, dict):
+            _check_values(document, here, f"{name}.", value, fields)
+            continue
+        field = fields.get(name)
+        if field is None:
+            raise document.error(
+                here, f"no parameter is called {name!r}, known are {', '.join(sorted(fields))}"
+            )
+        expected = f"found {value!r}, expected {_expectation(field.type)}"
+        try:
+            msgspec.convert(value, field.annotation)
+        except msgspec.ValidationError as error:
+            raise document.error(here, expected) from error
+        values = value if isinstance(value, list) else [value]
+        bare = _bare(field.type)
+        inner = _bare(bare.item_type) if isinstance(bare, inspect.ListType) else bare
+        if isinstance(inner, inspect.FloatType) and any(type(entry) is int for entry in values):
+            raise document.error(here, f"{expected}; ROS 2 wants a decimal point: 1.0, not 1")
+
+
+def _fields(
+    kind: type[msgspec.Struct], prefix: str = "", given: msgspec.Struct | None = None
+) -> list[_Field]:
+    """Leaves of ``kind``, with the defaults of ``given`` where that is a structure's default."""
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType)
-    result: list[tuple[str, inspect.Type, Any]] = []
-    for field in info.fields:
+    result: list[_Field] = []
+    for field, raw in zip(info.fields, msgspec.structs.fields(kind), strict=True):
         name = f"{prefix}{field.name}"
-        bare = field.type.type if isinstance(field.type, inspect.Metadata) else field.type
-        if isinstance(bare, inspect.StructType):
-            result += _fields(bare.cls, f"{name}.")
-        elif field.required:
-            result.append((name, field.type, _REQUIRED))
-        else:
+        bare = _bare(field.type)
+        default: Any = _REQUIRED
+        if given is not None:
+            default = getattr(given, field.name)
+        elif not field.required:
             default = field.default
             if default is msgspec.NODEFAULT:
                 default = field.default_factory()
-            result.append((name, field.type, default))
+        if isinstance(bare, inspect.StructType):
+            nested = default if isinstance(default, msgspec.Struct) else None
+            result += _fields(bare.cls, f"{name}.", nested)
+        else:
+            result.append(_Field(name, raw.type, field.type, default))
     return result
 
 
@@ -112,16 +213,8 @@ def _expectation(field_type: inspect.Type) -> str:
 def _descriptor(field_type: inspect.Type) -> ParameterDescriptor:
     bare = _bare(field_type)
     descriptor = ParameterDescriptor(description=_expectation(field_type))
-    low = (
-        getattr(bare, "ge", None)
-        if getattr(bare, "ge", None) is not None
-        else getattr(bare, "gt", None)
-    )
-    high = (
-        getattr(bare, "le", None)
-        if getattr(bare, "le", None) is not None
-        else getattr(bare, "lt", None)
-    )
+    low = _first(getattr(bare, "ge", None), getattr(bare, "gt", None))
+    high = _first(getattr(bare, "le", None), getattr(bare, "lt", None))
     if low is None and high is None:
         return descriptor
     if isinstance(bare, inspect.FloatType):
@@ -139,6 +232,10 @@ def _descriptor(field_type: inspect.Type) -> ParameterDescriptor:
             )
         ]
     return descriptor
+
+
+def _first(*bounds: float | None) -> float | None:
+    return next((bound for bound in bounds if bound is not None), None)
 
 
 def _parameter_type(field_type: inspect.Type) -> Parameter.Type:
