@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads that carry their name in the operating system as well, for top, debuggers and tests."""
+"""Threads with a name that the operating system shows, and their scheduling."""
 
 import ctypes
+import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 _PR_SET_NAME = 15
 _LONGEST_NAME = 15
@@ -19,3 +21,24 @@ def start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     return thread
+
+
+def request_real_time(priority: int) -> str:
+    """Ask for first-in-first-out scheduling of all threads of this process, present and future.
+
+    Without it a burst of work elsewhere (a newcomer's discovery, a start of another process) can
+    hold a time-critical loop up for longer than its limits.
+
+    Returns:
+        An empty text, or why the system refuses and how to permit it: a warning, no failure.
+    """
+    parameter = os.sched_param(priority)
+    try:
+        for task in Path("/proc/self/task").iterdir():
+            os.sched_setscheduler(int(task.name), os.SCHED_FIFO, parameter)
+    except PermissionError:
+        return (
+            f"the system does not permit real-time priority {priority}, so timing depends on other "
+            f"load; permit it by 'rtprio {priority}' for this user in /etc/security/limits.conf"
+        )
+    return ""

@@ -10,22 +10,22 @@ from ibms_edge.supervisor.node import PackSupervisorNode
 from ibms_edge.switching.node import SwitchControl
 from ibms_edge.thermal.node import ThermalControl
 from ibms_edge.vehicle.node import VehicleInterface
-from ibms_ros_common.process import run
+from ibms_ros_common.process import CHAIN_PRIORITY, run
 
 
 def protection() -> int:
     """Process with the node ``protection``."""
-    return run(Protection)
+    return run(Protection, real_time_priority=CHAIN_PRIORITY)
 
 
 def switch_control() -> int:
     """Process with the node ``switch_control``."""
-    return run(SwitchControl)
+    return run(SwitchControl, real_time_priority=CHAIN_PRIORITY)
 
 
 def pack_supervisor() -> int:
     """Process with the node ``pack_supervisor``."""
-    return run(PackSupervisorNode)
+    return run(PackSupervisorNode, real_time_priority=CHAIN_PRIORITY - 10)
 
 
 def state_estimator() -> int:

@@ -16,6 +16,8 @@ from ibms_end.can.bus import BusConfiguration, BusRoleTakenError
 from ibms_end.can.codec import DatabaseError, load_databases
 from ibms_sim.cells.stack import CellModelError
 
+DEVICE_PRIORITY = 50  # real-time priority: above the graph, as hardware is
+
 
 def without_ros_arguments(arguments: Sequence[str]) -> list[str]:
     """Arguments without what ``ros2 run`` and launch files append (``--ros-args ... [--]``)."""

@@ -15,6 +15,7 @@ from cantools.database.can import Database
 from ibms_battery.clock import Clock, SystemClock
 from ibms_battery.pack import Pack, load_pack
 from ibms_battery.recordings import Columns
+from ibms_battery.threads import request_real_time
 from ibms_end.can.bus import BusConfiguration, claim_role, open_bus
 from ibms_end.can.codec import FrameDecoder, find_message
 from ibms_sim import process
@@ -214,6 +215,8 @@ def _body(arguments: list[str]) -> None:
     simulation = load_simulation(options.simulation)
     bus = process.bus_configuration(options)
     stop = process.Stop()
+    # Hardware does not wait for this machine's other work; without permission it may have to.
+    request_real_time(process.DEVICE_PRIORITY)
     with claim_role(bus, "pack"):
         device = PackProcess(
             pack, simulation, options, process.simulation_database(options.pack), bus, SystemClock()

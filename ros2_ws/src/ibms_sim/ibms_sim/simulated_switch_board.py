@@ -11,6 +11,7 @@ from cantools.database.can import Database
 
 from ibms_battery.clock import NS_PER_S, Clock, SystemClock
 from ibms_battery.pack import Pack, load_pack
+from ibms_battery.threads import request_real_time
 from ibms_end.can.bus import BusConfiguration, claim_role, open_bus
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_sim import process
@@ -207,6 +208,8 @@ def _body(arguments: list[str]) -> None:
     pack = load_pack(options.pack)
     bus = process.bus_configuration(options)
     stop = process.Stop()
+    # Hardware does not wait for this machine's other work; without permission it may have to.
+    request_real_time(process.DEVICE_PRIORITY)
     with claim_role(bus, "switch_board"):
         device = BoardProcess(
             pack,

@@ -78,6 +78,7 @@ class Inputs:
     cause: int = 0
     cause_element: int = -1
     switch_boot_ns: int | None = None
+    request_sequence: int | None = None  # newest wish that switch control has received
     configuration: str = "unknown"
     pack_voltage_v: float = math.nan
     link_voltage_v: float = math.nan
@@ -189,7 +190,10 @@ class PackSupervisor:
         if not self._inputs_fresh(now_ns):
             self._without_inputs(now_ns)
         elif self.state is State.OFF:
-            self._enter(State.STANDBY, now_ns, "ready")
+            # The first wish that switch control receives after a start is void, so it must have had
+            # one before a user's request may follow.
+            if self.inputs.request_sequence == self.wish.sequence:
+                self._enter(State.STANDBY, now_ns, "ready")
         elif self.state is State.PRECHARGE:
             self._step_precharge(now_ns)
         elif self.state in _CONNECTED:

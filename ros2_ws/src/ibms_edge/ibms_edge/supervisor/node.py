@@ -67,6 +67,7 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         inputs = self._machine.inputs
         inputs.switch_boot_ns = message.boot_ns
         inputs.configuration = message.configuration
+        inputs.request_sequence = message.request_sequence
         inputs.pack_voltage_v, inputs.link_voltage_v = (
             message.pack_voltage_v,
             message.link_voltage_v,

@@ -233,6 +233,11 @@ class SwitchController:
         return self._masks[self._commanded]
 
     @property
+    def newest_sequence(self) -> int:
+        """Sequence of the newest request; 0 before the first."""
+        return self._request.sequence if self._request is not None else 0
+
+    @property
     def last_feedback(self) -> FeedbackInput | None:
         """Newest feedback, however old."""
         return self._feedback

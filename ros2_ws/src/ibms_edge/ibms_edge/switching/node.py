@@ -182,6 +182,7 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
             boot_ns=feedback.boot_ns if feedback else 0,
             configuration=shown[0],
             requested_configuration=controller.commanded,
+            request_sequence=controller.newest_sequence,
             in_transition=bool(feedback and feedback.closed != controller.commanded_mask),
             board_valid=fresh,
             armed=bool(fresh and feedback and feedback.armed),

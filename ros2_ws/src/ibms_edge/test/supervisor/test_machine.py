@@ -38,7 +38,7 @@ class World:
         self.now_ns = 1_000 * MS
         self.machine = PackSupervisor(pack, entered_ns=self.now_ns)
         self.status = self.switch = self.current = True
-        self.follows = True
+        self.follows = self.hears = True
         self.link_follows = True
         inputs = self.machine.inputs
         inputs.close_allowed = True
@@ -53,6 +53,7 @@ class World:
             inputs.status_boot_ns = self.now_ns
         if self.switch:
             inputs.switch_boot_ns = self.now_ns
+            inputs.request_sequence = self.machine.wish.sequence if self.hears else None
         if self.current:
             inputs.current_boot_ns = self.now_ns
         if self.follows:
@@ -589,3 +590,12 @@ AnyOrder.TestCase.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None, derandomize=True
 )
 TestAnyOrder = AnyOrder.TestCase
+
+
+def test_nothing_can_be_asked_before_switch_control_has_heard_the_supervisor() -> None:
+    world = World()
+    world.hears = False
+    assert world.run(2.0) is State.OFF
+    assert world.ask(State.DRIVE)[0] is Code.NOT_REACHABLE
+    world.hears = True
+    assert world.tick() is State.STANDBY
