@@ -5,6 +5,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_NAME = 15
@@ -35,7 +36,8 @@ def request_real_time(priority: int) -> str:
     parameter = os.sched_param(priority)
     try:
         for task in Path("/proc/self/task").iterdir():
-            os.sched_setscheduler(int(task.name), os.SCHED_FIFO, parameter)
+            with suppress(ProcessLookupError):  # a thread may end meanwhile
+                os.sched_setscheduler(int(task.name), os.SCHED_FIFO, parameter)
     except PermissionError:
         return (
             f"the system does not permit real-time priority {priority}, so timing depends on other "

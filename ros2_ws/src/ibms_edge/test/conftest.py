@@ -25,7 +25,7 @@ def cell() -> Cell:
     return load_cell(CONFIG / "cells" / "lg_m50.yaml")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ros() -> Iterator[None]:
     """A ROS context for nodes that run in this process and talk to a sink, not over DDS."""
     rclpy.init()

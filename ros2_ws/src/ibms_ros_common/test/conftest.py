@@ -5,7 +5,7 @@ import pytest
 import rclpy
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ros() -> Iterator[None]:
     """A ROS context for nodes in this process; nothing here waits for another process."""
     rclpy.init()

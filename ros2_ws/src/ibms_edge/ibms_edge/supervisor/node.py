@@ -109,7 +109,9 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
                     f"{before.name.lower()} -> {machine.state.name.lower()}: {machine.text}",
                 )
             self._shown = shown
-            self._next_publish_ns = now_ns + _PUBLISH_PERIOD_NS
+            # Kept in step, so that jitter of the timer does not stretch the period.
+            self._next_publish_ns = max(self._next_publish_ns, now_ns - _PUBLISH_PERIOD_NS)
+            self._next_publish_ns += _PUBLISH_PERIOD_NS
             self._publish()
 
     def _publish(self) -> None:

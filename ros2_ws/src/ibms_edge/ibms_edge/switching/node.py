@@ -175,7 +175,8 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
         if self._last_shown and shown[0] != self._last_shown[0]:
             self._event(f"switches: {shown[0]} ({controller.reason.name.lower()})")
         self._last_shown = shown
-        self._next_state_ns = now_ns + _STATE_PERIOD_NS
+        # Kept in step, so that jitter of the loop does not stretch the period.
+        self._next_state_ns = max(self._next_state_ns, now_ns - _STATE_PERIOD_NS) + _STATE_PERIOD_NS
         fresh = controller.feedback_fresh(now_ns)
         state = SwitchState(
             header=self.header(),
