@@ -6,9 +6,9 @@ import time
 import pytest
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 
 from ibms_ros_common.manifest import interface_class, manifest
+from ibms_ros_common.process import Executor
 from ibms_tools.bench.pack_under_test import NAMESPACE, PackUnderTest
 
 pytestmark = pytest.mark.graph
@@ -84,7 +84,7 @@ def test_rates_are_as_the_manifest_says(pack: PackUnderTest) -> None:
             qos,
             raw=True,
         )
-    executor = SingleThreadedExecutor(context=context)
+    executor = Executor(context=context)
     executor.add_node(node)
     try:
         end = time.monotonic() + 2.0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from collections.abc import Iterator
+import atexit
 from pathlib import Path
 
 import pytest
@@ -25,9 +25,12 @@ def cell() -> Cell:
     return load_cell(CONFIG / "cells" / "lg_m50.yaml")
 
 
-@pytest.fixture(scope="module")
-def ros() -> Iterator[None]:
-    """A ROS context for nodes that run in this process and talk to a sink, not over DDS."""
-    rclpy.init()
-    yield
-    rclpy.shutdown()
+@pytest.fixture(scope="session")
+def ros() -> None:
+    """A ROS context for nodes that run in this process and talk to a sink, not over DDS.
+
+    Tests of other packages may run in the same process: one context serves them all to its end.
+    """
+    if not rclpy.ok():
+        rclpy.init()
+        atexit.register(rclpy.try_shutdown)

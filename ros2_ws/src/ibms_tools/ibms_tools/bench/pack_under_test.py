@@ -20,7 +20,6 @@ import rclpy
 from ament_index_python.packages import get_package_share_directory
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 
 from ibms_battery.pack import load_pack
 from ibms_bringup.launcher import Launch
@@ -28,6 +27,7 @@ from ibms_end.can.bus import BusConfiguration
 from ibms_msgs.msg import Event, PackState, ProtectionStatus, SwitchState
 from ibms_msgs.srv import ClearFaults, RequestPackState
 from ibms_ros_common.manifest import interface_class, manifest
+from ibms_ros_common.process import Executor
 from ibms_sim.injection import InjectionClient
 
 NAMESPACE = "battery"
@@ -169,7 +169,7 @@ class PackUnderTest:
         self._listen("/diagnostics", self._on_diagnostics)
         self._state_client = self._node.create_client(RequestPackState, "request_pack_state")
         self._clear_client = self._node.create_client(ClearFaults, "clear_faults")
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = Executor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
