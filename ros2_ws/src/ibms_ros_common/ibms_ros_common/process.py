@@ -21,6 +21,8 @@ try:
 except ImportError:  # before Jazzy
     from rclpy.executors import SingleThreadedExecutor as Executor
 
+__all__ = ["CHAIN_PRIORITY", "Executor", "run", "spin"]
+
 # An endless spin of the events executor neither returns after shutdown nor sees signals, and a wait
 # in C hides Python's signal handlers, so the wait is cut into pieces.
 _SPIN_TIMEOUT_S = 0.25
