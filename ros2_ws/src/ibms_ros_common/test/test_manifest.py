@@ -63,7 +63,7 @@ def test_a_recorder_that_adapts_to_what_is_offered_gets_every_topic(topic: str) 
 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_the_chain_does_not_hear_a_publisher_with_lesser_quality(topic: str) -> None:
-    """What does not assert its liveliness itself, or may drop samples, is never matched."""
+    """What promises neither deadline nor sign of life, or may drop samples, is never matched."""
     if manifest().topics[topic].qos == "control":
         for foreign in (qos_profile_sensor_data, QoSProfile(depth=10)):
             assert not ok(foreign, manifest().qos_of(topic))
