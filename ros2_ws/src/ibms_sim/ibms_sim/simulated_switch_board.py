@@ -197,7 +197,7 @@ def _body(arguments: list[str]) -> None:
     parser.add_argument(
         "--dead-man-time",
         type=float,
-        default=0.15,
+        default=0.2,
         metavar="SECONDS",
         help="time without advancing permits after which the board opens, at most "
         f"{MAXIMUM_DEAD_MAN_TIME_S}",

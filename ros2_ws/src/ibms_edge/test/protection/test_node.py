@@ -118,10 +118,10 @@ def test_time_alone_gives_no_status(chain: Chain) -> None:
 
 def test_a_scan_of_another_size_is_rejected_and_its_absence_opens(chain: Chain) -> None:
     chain.run(3)
-    chain.run(9, voltage_v=3.7, open_wire=array("B"))
+    chain.run(11, voltage_v=3.7, open_wire=array("B"))
     assert chain.statuses[-1].scan_counter == 3
     assert chain.active == [181]
-    assert chain.node._rejected == 9
+    assert chain.node._rejected == 11
 
 
 def test_a_repeated_scan_counts_once(chain: Chain) -> None:

@@ -22,7 +22,7 @@ from ibms_battery.pack import Switch
 from ibms_sim.board.contactor import Contactor
 
 # With stale limit, hop and opening time it leaves room within 300 ms to opened feedback.
-MAXIMUM_DEAD_MAN_TIME_S = 0.15
+MAXIMUM_DEAD_MAN_TIME_S = 0.2
 _COUNTER_RANGE = 1 << 32
 
 
