@@ -6,15 +6,14 @@ import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from frontdoor.paths import VENV
+from frontdoor.paths import ROOT, VENV, WORKSPACE
 from frontdoor.world import World
 
 _DEFAULTS = {
-    # Nothing leaves the machine unless configured.
-    "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     "ROS_DOMAIN_ID": "0",
     "PYBAMM_DISABLE_TELEMETRY": "true",
 }
+_FAST_DDS = "rmw_fastrtps_cpp"
 # Of a foreign environment nothing may shine through into the wheels' world.
 _REPLACED = (
     "AMENT_PREFIX_PATH",
@@ -27,7 +26,7 @@ _REPLACED = (
 
 def build_environment(world: World, inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the environment that the workspace is built in: ROS 2 without the workspace."""
-    environment = dict(inherited)
+    environment = {name: _without_workspace(name, value) for name, value in inherited.items()}
     environment["VIRTUAL_ENV"] = str(VENV)
     _prepend(environment, "PATH", [str(VENV / "bin")])
     if world.has_wheels:
@@ -46,7 +45,23 @@ def build_environment(world: World, inherited: Mapping[str, str]) -> dict[str, s
         _prepend(environment, "LD_LIBRARY_PATH", map(str, [VENV / "lib", *libraries]))
     for name, value in _DEFAULTS.items():
         environment.setdefault(name, value)
+    if "ROS_AUTOMATIC_DISCOVERY_RANGE" not in environment:
+        environment |= loopback(environment)
     return environment
+
+
+def loopback(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that keep DDS on this machine; nothing leaves it unless configured."""
+    if environment.get("RMW_IMPLEMENTATION", _FAST_DDS) != _FAST_DDS:
+        return {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    # With LOCALHOST Fast DDS would use shared memory; the profile says why not. The nodes get the
+    # same from launch/middleware.launch.xml.
+    profile = str(ROOT / "config" / "dds" / "loopback.xml")
+    return {
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
+        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,  # as Fast DDS 2 calls it
+        "FASTDDS_DEFAULT_PROFILES_FILE": profile,  # and Fast DDS 3
+    }
 
 
 def runtime_environment(
@@ -79,6 +94,14 @@ def export_lines(environment: Mapping[str, str], inherited: Mapping[str, str]) -
         if inherited.get(name) != value
     ]
     return "\n".join(lines)
+
+
+def _without_workspace(name: str, value: str) -> str:
+    # A shell that has the built workspace already must give the same as one that has not.
+    if not name.endswith("PATH"):
+        return value
+    entries = value.split(os.pathsep)
+    return os.pathsep.join(entry for entry in entries if not entry.startswith(f"{WORKSPACE}/"))
 
 
 def _prepend(environment: dict[str, str], name: str, entries: Iterable[str | Path]) -> None:

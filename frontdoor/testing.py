@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from frontdoor import installer, lint, world
+from frontdoor.environment import loopback
 from frontdoor.errors import FrontDoorError
 from frontdoor.paths import PYTHON, ROOT
 
@@ -185,7 +186,7 @@ def _run_part(
         env={
             **environment,
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            **loopback(environment),
             "ROS_DOMAIN_ID": str(domain),
         },
         stdin=subprocess.DEVNULL,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from frontdoor import environment
+from frontdoor.paths import WORKSPACE
 from frontdoor.world import World
 
 WHEELS = World(None, "jazzy", Path("/usr/bin/python3"))
@@ -59,11 +60,16 @@ def test_sourced_ros_keeps_its_own(venv: Path) -> None:
 @pytest.mark.parametrize("world", [WHEELS, SOURCED])
 def test_nothing_leaves_the_machine_unless_asked(venv: Path, world: World) -> None:
     built = environment.build_environment(world, {})
-    assert built["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+    assert built["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SYSTEM_DEFAULT"
+    profile = Path(built["FASTRTPS_DEFAULT_PROFILES_FILE"]).read_text()
+    assert "<address>127.0.0.1</address>" in profile
+    other = environment.build_environment(world, {"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"})
+    assert other["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     assert built["PYBAMM_DISABLE_TELEMETRY"] == "true"
     asked = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET", "ROS_DOMAIN_ID": "7"}
     built = environment.build_environment(world, asked)
     assert built["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"
+    assert "FASTRTPS_DEFAULT_PROFILES_FILE" not in built
     assert built["ROS_DOMAIN_ID"] == "7"
 
 
@@ -71,6 +77,16 @@ def test_nothing_leaves_the_machine_unless_asked(venv: Path, world: World) -> No
 def test_inside_of_itself_nothing_changes(venv: Path, world: World) -> None:
     once = environment.runtime_environment(world, {"PATH": "/usr/bin"}, PREPEND)
     assert environment.runtime_environment(world, once, PREPEND) == once
+
+
+def test_a_shell_with_the_built_workspace_builds_like_one_without(venv: Path) -> None:
+    inherited = {"PATH": "/usr/bin", "LD_LIBRARY_PATH": "/opt/lib"}
+    added = {"LD_LIBRARY_PATH": [f"{WORKSPACE}/install/ibms_msgs/lib"]}
+    evaluated = environment.runtime_environment(WHEELS, inherited, added)
+    assert added["LD_LIBRARY_PATH"][0] in evaluated["LD_LIBRARY_PATH"]
+    assert environment.build_environment(WHEELS, evaluated) == environment.build_environment(
+        WHEELS, inherited
+    )
 
 
 def test_added_by_finds_new_path_entries_only() -> None:

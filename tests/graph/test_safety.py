@@ -25,11 +25,6 @@ pytestmark = pytest.mark.graph
 
 OPENED_WITHIN_S = 3 * 0.300
 CHAIN = ("afe_driver", "protection", "switch_control")
-# The pack opens, which is safe, but for another reason or without need. Not to stay: see the page.
-NEWCOMER_STALLS = pytest.mark.xfail(
-    strict=False,
-    reason="known defect 1 in docs/progress.md: a newcomer's discovery can stall the chain",
-)
 OTHERS = ("state_estimator", "pack_services", "slow_sensors", "lifecycle_manager")
 
 
@@ -98,7 +93,6 @@ def test_old_status_published_again_does_not_keep_the_pack_closed(driving: PackU
         driving.stop_process("protection", signal.SIGCONT)
 
 
-@NEWCOMER_STALLS
 def test_second_publisher_of_a_status_opens_with_its_cause(driving: PackUnderTest) -> None:
     status = driving.status
     assert status is not None
@@ -110,7 +104,6 @@ def test_second_publisher_of_a_status_opens_with_its_cause(driving: PackUnderTes
         )
 
 
-@NEWCOMER_STALLS
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGSTOP])
 def test_loss_of_any_other_node_leaves_the_chain_alone(

@@ -4,42 +4,16 @@
 from pathlib import Path
 
 import pytest
-from msgspec import Struct
 
 from ibms_battery.pack import load_cell, load_pack
-from ibms_bringup.lifecycle_manager import LifecycleManagerParameters
-from ibms_edge.balancing.node import BalancingParameters
-from ibms_edge.estimation.node import StateEstimatorParameters
-from ibms_edge.events.node import EventRecorderParameters
-from ibms_edge.limits.node import PowerLimitsParameters
-from ibms_edge.protection.node import ProtectionParameters
 from ibms_edge.protection.table import Signal, load_table
 from ibms_edge.supervisor.machine import PackSupervisor
-from ibms_edge.supervisor.node import PackSupervisorParameters
 from ibms_edge.switching.controller import SwitchController, Timing
-from ibms_edge.switching.node import SwitchControlParameters
-from ibms_edge.thermal.node import ThermalControlParameters
-from ibms_edge.vehicle.node import VehicleInterfaceParameters
-from ibms_ros_common.parameters import check_file
 
 CONFIG = Path(__file__).resolve().parents[4] / "config"
 CELLS = sorted((CONFIG / "cells").glob("*.yaml"))
 PACKS = sorted((CONFIG / "packs").glob("*.yaml"))
 TABLES = sorted((CONFIG / "diagnoses").glob("*.yaml"))
-
-
-KINDS: dict[str, type[Struct]] = {
-    "protection": ProtectionParameters,
-    "switch_control": SwitchControlParameters,
-    "pack_supervisor": PackSupervisorParameters,
-    "state_estimator": StateEstimatorParameters,
-    "power_limits": PowerLimitsParameters,
-    "balancing": BalancingParameters,
-    "thermal_control": ThermalControlParameters,
-    "vehicle_interface": VehicleInterfaceParameters,
-    "event_recorder": EventRecorderParameters,
-    "lifecycle_manager": LifecycleManagerParameters,
-}
 
 
 def name_of(path: Path) -> str:
@@ -101,7 +75,3 @@ def test_silence_is_told_from_the_scan_rate_and_within_the_budget(path: Path) ->
     assert 2 * pack.scan_period_s < limits["cells_age"] < 0.2
     assert 2 * pack.pack_sample_period_s < limits["pack_age"] < 0.2
     assert 3 * pack.scan_period_s < timing.status_stale_s < 0.2
-
-
-def test_the_parameters_of_the_edge_are_those_of_its_nodes() -> None:
-    check_file(CONFIG / "parameters" / "edge.yaml", KINDS)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ibms_battery.configuration import ConfigurationError
 from ibms_bringup.launcher import LaunchError
 from ibms_bringup.launcher.evaluate import list_arguments
 from ibms_bringup.launcher.main import main
@@ -25,10 +26,15 @@ def run(arguments: Sequence[str]) -> int:
     try:
         if wrong:
             raise LaunchError(f"malformed argument '{wrong[0]}'; expected name:=value")
-        bus = bus_of(file, dict(text.split(":=", 1) for text in options.arguments))
+        given = dict(text.split(":=", 1) for text in options.arguments)
+        if "parameters" in given:
+            from ibms_tools import parameter_files  # costs a second, for those who need it
+
+            parameter_files.check(given["parameters"])
+        bus = bus_of(file, given)
         roles = (*EDGE_ROLES, *SIMULATION_ROLES) if options.sim else EDGE_ROLES
         claim = claim_graph(bus, roles)
-    except (BusRoleTakenError, LaunchError) as error:
+    except (BusRoleTakenError, ConfigurationError, LaunchError, OSError) as error:
         print(f"ibms up: {error}", file=sys.stderr)
         return 1
     if (ros2 := shutil.which("ros2")) and has_launch(ros2):

@@ -2,6 +2,7 @@
 """Tests of starting the graph; its run is tested with the demo's in tests/graph."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,15 @@ def test_a_second_start_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_malformed_argument_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["bus_channel=can1"]) == 1
     assert "malformed argument 'bus_channel=can1'; expected name:=value" in capsys.readouterr().err
+
+
+def test_a_wrong_parameter_file_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**/balancing:\n  ros__parameters:\n    start_over_v: 0.01\n")
+    assert run(["--sim", f"parameters:={file}"]) == 1
+    assert "mine.yaml:3" in capsys.readouterr().err
 
 
 def test_help_lists_the_arguments(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -108,6 +109,10 @@ class Context:
             )
         return str(directory)
 
+    def _equals(self, call: Call, location: Location) -> str:
+        left, right = (self.perform(argument, location) for argument in call.arguments)
+        return "true" if are_equal(left, right) else "false"
+
 
 _PERFORM: Mapping[str, Callable[[Context, Call, Location], str]] = {
     "var": Context._variable,
@@ -116,7 +121,19 @@ _PERFORM: Mapping[str, Callable[[Context, Call, Location], str]] = {
     "find-pkg-prefix": Context._package_prefix,
     "exec-in-pkg": Context._package_executable,
     "dirname": Context._dirname,
+    "equals": Context._equals,
 }
+
+
+def are_equal(left: str, right: str) -> bool:
+    """Compare as launch does: 1 is true, and numbers count by their value."""
+    truth = {"true": True, "1": True, "false": False, "0": False}
+    if left.lower() in truth and right.lower() in truth:
+        return truth[left.lower()] == truth[right.lower()]
+    try:
+        return math.isclose(float(left), float(right))
+    except ValueError:
+        return left == right
 
 
 def absolute(path: str | Path) -> Path:

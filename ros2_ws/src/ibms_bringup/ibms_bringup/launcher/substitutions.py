@@ -23,6 +23,7 @@ SUPPORTED: dict[str, tuple[int, int]] = {
     "find-pkg-prefix": (1, 1),
     "exec-in-pkg": (2, 2),
     "dirname": (0, 0),
+    "equals": (2, 2),
 }
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")

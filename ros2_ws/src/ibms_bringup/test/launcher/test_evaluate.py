@@ -54,6 +54,26 @@ def test_node_command(tmp_path: Path, environment: Mapping[str, str]) -> None:
     assert not (tmp_path / "parameters").exists()
 
 
+@pytest.mark.parametrize(
+    ("left", "right", "equal"),
+    [
+        ("rmw_fastrtps_cpp", "rmw_fastrtps_cpp", True),
+        ("rmw_zenoh_cpp", "rmw_fastrtps_cpp", False),
+        ("1", "True", True),
+        ("0", "true", False),
+        ("1.0", "1.00", True),
+        ("1.0", "true", False),
+        ("''", "x", False),
+    ],
+)
+def test_equals(
+    tmp_path: Path, environment: Mapping[str, str], left: str, right: str, equal: bool
+) -> None:
+    body = f"""<let name="left" value="{left}"/>
+      <executable cmd="true" if="$(equals $(var left) {right})"/>"""
+    assert bool(plan_of(body, tmp_path, environment).processes) == equal
+
+
 def test_parameters_of_a_node_without_namespace_hold_for_any_name(
     tmp_path: Path, environment: Mapping[str, str]
 ) -> None:

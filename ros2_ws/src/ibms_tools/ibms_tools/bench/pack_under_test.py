@@ -134,11 +134,7 @@ class PackUnderTest:
         self.channel = channel
         self.domain = domain
         self.log = folder / "graph.log"
-        environment = {
-            **os.environ,
-            "ROS_DOMAIN_ID": str(domain),
-            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        }
+        environment = {**os.environ, "ROS_DOMAIN_ID": str(domain)}
         self.launch = Launch(
             share / "launch" / "demo.launch.xml",
             {

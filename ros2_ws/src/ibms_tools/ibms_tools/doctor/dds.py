@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Mapping
+from xml.etree import ElementTree
 
 from ibms_tools.doctor.finding import Finding
 
@@ -18,9 +19,9 @@ def check_reach(environment: Mapping[str, str]) -> Finding:
     """Whether DDS stays on this machine, by the variables that ROS 2 reads."""
     domain = environment.get("ROS_DOMAIN_ID", "0")
     reach = environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET").upper()
-    peers = environment.get("ROS_STATIC_PEERS", "")
+    peers = environment.get("ROS_STATIC_PEERS", "") if reach != "SYSTEM_DEFAULT" else ""
     if environment.get("ROS_LOCALHOST_ONLY", "0") == "1" or (
-        reach in ("LOCALHOST", "OFF") and not peers
+        (reach in ("LOCALHOST", "OFF") or _is_loopback_profile(environment)) and not peers
     ):
         return Finding("OK", _TOPIC, f"domain {domain}, stays on this machine")
     where = f"to the peers {peers}" if peers else f"into the network (discovery range {reach})"
@@ -28,8 +29,24 @@ def check_reach(environment: Mapping[str, str]) -> Finding:
         "WARN",
         _TOPIC,
         f"domain {domain} reaches out {where}: others can see and disturb the graph",
-        "unset ROS_STATIC_PEERS; export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST",
+        "unset ROS_STATIC_PEERS, ROS_AUTOMATIC_DISCOVERY_RANGE and FASTRTPS_DEFAULT_PROFILES_FILE: "
+        "ibms then stays on this machine",
     )
+
+
+def _is_loopback_profile(environment: Mapping[str, str]) -> bool:
+    """Whether a profile of Fast DDS leaves it the loopback address only."""
+    try:
+        root = ElementTree.parse(environment["FASTRTPS_DEFAULT_PROFILES_FILE"]).getroot()
+    except (KeyError, OSError, ElementTree.ParseError):
+        return False
+    transports = root.findall(".//{*}transport_descriptor")
+    addresses = [
+        [address.text for address in transport.findall("{*}interfaceWhiteList/{*}address")]
+        for transport in transports
+    ]
+    builtin = [element.text for element in root.findall(".//{*}useBuiltinTransports")]
+    return bool(addresses) and all(a == ["127.0.0.1"] for a in addresses) and builtin == ["false"]
 
 
 def check_loopback() -> Finding:
@@ -49,8 +66,7 @@ def check_loopback() -> Finding:
             "FAIL",
             _TOPIC,
             f"{received} messages of another process arrived within {_TIMEOUT_S:g} s",
-            "let the firewall pass UDP on lo and multicast 239.255.0.1, free space in /dev/shm, "
-            "and set the same RMW_IMPLEMENTATION everywhere",
+            "let the firewall pass UDP on lo, and set the same RMW_IMPLEMENTATION everywhere",
         )
     return Finding("OK", _TOPIC, f"two processes talk, {taken_s:.1f} s with their start")
 

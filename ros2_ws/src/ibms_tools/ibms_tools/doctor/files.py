@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ibms_battery import configuration
 from ibms_battery.pack import load_cell, load_pack
 from ibms_bringup.launcher import LaunchError
 from ibms_bringup.launcher.evaluate import evaluate, list_arguments
@@ -13,6 +12,7 @@ from ibms_edge.protection.table import load_table
 from ibms_end.mapping import load_map
 from ibms_ros_common.manifest import MANIFEST_FILE, manifest
 from ibms_sim.configuration import load_simulation
+from ibms_tools import parameter_files
 from ibms_tools.doctor.finding import Finding
 
 
@@ -23,7 +23,7 @@ def check(config: Path, launch: Path) -> list[Finding]:
         *_kind("cells", config.glob("cells/*.yaml"), load_cell),
         *_kind("diagnoses", config.glob("diagnoses/*.yaml"), load_table),
         *_kind("simulation", config.glob("simulation/*.yaml"), load_simulation),
-        *_kind("parameters", config.glob("parameters/*.yaml"), configuration.read),
+        *_kind("parameters", config.glob("parameters/*.yaml"), parameter_files.check),
         *_kind("interfaces", iter([MANIFEST_FILE]), lambda _: manifest()),
         *_kind("launch", launch.glob("*.launch.xml"), _evaluate),
     ]

@@ -125,7 +125,7 @@ def replay_graph(
         ReplayError: if a node does not start, or another replay runs in this domain.
     """
     timeline = Timeline(bag, namespace)
-    os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(domain)}
+    os.environ["ROS_DOMAIN_ID"] = str(domain)
     file = Path(get_package_share_directory("ibms_bringup"), "launch", _LAUNCH_FILE)
     launch = Launch(
         file,

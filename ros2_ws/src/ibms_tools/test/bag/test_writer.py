@@ -41,8 +41,8 @@ def test_metadata_is_what_ros2_bag_expects(tmp_path: Path) -> None:
             "durability": "volatile",
             "deadline": {"sec": 0, "nsec": 250_000_000},
             "lifespan": {"sec": 0, "nsec": 0},
-            "liveliness": "automatic",
-            "liveliness_lease_duration": {"sec": 2, "nsec": 0},
+            "liveliness": "manual_by_topic",
+            "liveliness_lease_duration": {"sec": 0, "nsec": 500_000_000},
             "avoid_ros_namespace_conventions": False,
         }
     ]

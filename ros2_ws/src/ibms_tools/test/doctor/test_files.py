@@ -40,6 +40,7 @@ def test_what_is_shipped_is_right() -> None:
         ("config/packs/ev_96s.yaml", "series: 96", "series: many", "ev_96s.yaml:5"),
         ("config/packs/ev_96s.yaml", "cell: lg_m50", "cell: nothing", "nothing.yaml"),
         ("config/diagnoses/nmc.yaml", "id: 102", "id: 101", "101 is already"),
+        ("config/parameters/edge.yaml", "start_above_v", "start_over_v", "'start_over_v'"),
         ("launch/ibms.launch.xml", "<launch>", "<launch><frobnicate/>", "frobnicate"),
     ],
 )
