@@ -11,7 +11,7 @@ from enum import IntEnum
 
 from ibms_battery.clock import NS_PER_S
 from ibms_battery.pack import Pack
-from ibms_edge.switching.controller import route
+from ibms_edge.switching.controller import Reason, route
 
 
 class State(IntEnum):
@@ -80,6 +80,7 @@ class Inputs:
     switch_boot_ns: int | None = None
     request_sequence: int | None = None  # newest wish that switch control has received
     configuration: str = "unknown"
+    open_reason: Reason = Reason.NOT_ARMED  # why switch control holds the switches open, if it does
     pack_voltage_v: float = math.nan
     link_voltage_v: float = math.nan
     current_boot_ns: int | None = None
@@ -208,6 +209,9 @@ class PackSupervisor:
         if inputs.reaction >= 3:
             self._fail(now_ns, "protection forbids closing")
             return
+        if self._is_overtaken():
+            self._fail(now_ns, f"switch control opened: {_words(inputs.open_reason)}")
+            return
         # A fault that is still being debounced only holds closing back, within the time limits.
         elapsed_s = (now_ns - self.entered_ns) / NS_PER_S
         limit_s = timing.arming_s + self.pack.precharge.timeout_s
@@ -288,7 +292,19 @@ class PackSupervisor:
             return f"protection forbids closing: {cause}"
         if inputs.configuration != OPEN:
             return f"the switches are not open but {inputs.configuration}"
+        # What it receives while something holds it open is void, so it is not asked.
+        if inputs.request_sequence != self.wish.sequence:
+            return "switch control has not heard the pack supervisor yet"
+        if inputs.open_reason is not Reason.REQUEST:
+            return f"switch control holds the pack open: {_words(inputs.open_reason)}"
         return ""
+
+    def _is_overtaken(self) -> bool:
+        """Whether an opening has made the wish void: switch control has it, and was interrupted."""
+        return (
+            self.inputs.request_sequence == self.wish.sequence
+            and self.inputs.open_reason not in (Reason.REQUEST, Reason.NOT_ARMED)
+        )
 
     def _obstacle_to_standby(self) -> str:
         if self.inputs.reaction >= 3:
@@ -331,3 +347,7 @@ class PackSupervisor:
         self.state, self.text, self.entered_ns = state, text, now_ns
         self.zero_current_requested = False
         self._zero_current_since_ns = self._open_since_ns = None
+
+
+def _words(reason: Reason) -> str:
+    return reason.name.lower().replace("_", " ")

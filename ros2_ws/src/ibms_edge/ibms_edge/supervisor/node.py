@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_pack
 from ibms_edge.supervisor.machine import PackSupervisor, State, Wish
+from ibms_edge.switching.controller import Reason
 from ibms_msgs.msg import CellStates, Event, PackState, ProtectionStatus, SwitchRequest, SwitchState
 from ibms_msgs.srv import RequestPackState
 from ibms_ros_common.diagnostics import ERROR, Status
@@ -68,6 +69,7 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         inputs.switch_boot_ns = message.boot_ns
         inputs.configuration = message.configuration
         inputs.request_sequence = message.request_sequence
+        inputs.open_reason = Reason(message.open_reason)
         inputs.pack_voltage_v, inputs.link_voltage_v = (
             message.pack_voltage_v,
             message.link_voltage_v,

@@ -20,6 +20,7 @@ from ibms_edge.supervisor.machine import (
     Timing,
     Wish,
 )
+from ibms_edge.switching.controller import Reason
 from ibms_msgs.msg import PackState
 from ibms_msgs.srv import RequestPackState
 
@@ -43,6 +44,7 @@ class World:
         inputs = self.machine.inputs
         inputs.close_allowed = True
         inputs.configuration = "open"
+        inputs.open_reason = Reason.REQUEST
         inputs.pack_voltage_v, inputs.link_voltage_v = 44.0, 0.0
         inputs.current_a = -30.0
 
@@ -297,6 +299,17 @@ def test_a_fault_ends_precharge_in_the_next_step(event: Callable[[World], None])
     assert world.machine.wish.configuration == "open"
 
 
+@pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.REQUEST, Reason.NOT_ARMED}))
+def test_an_opening_by_switch_control_ends_precharge_once_it_had_the_wish(reason: Reason) -> None:
+    world = at(State.PRECHARGE)
+    world.hears = False
+    world.machine.inputs.open_reason = reason
+    assert world.tick() is State.PRECHARGE
+    world.hears = True
+    assert world.tick() is State.ERROR
+    assert reason.name.lower().replace("_", " ") in world.machine.text
+
+
 @pytest.mark.parametrize("event", [_protection_silent, _switch_control_silent])
 def test_silence_ends_precharge_before_its_time(event: Callable[[World], None]) -> None:
     world = at(State.PRECHARGE)
@@ -333,6 +346,12 @@ def test_closing_is_refused_with_the_reason(state: State, wanted: State) -> None
     inputs.close_allowed = True
     inputs.configuration = "unknown"
     assert "not open but unknown" in world.ask(wanted)[1]
+    inputs.configuration = "open"
+    inputs.open_reason = Reason.STATUS_STALE
+    assert world.ask(wanted)[1] == "switch control holds the pack open: status stale"
+    inputs.open_reason = Reason.REQUEST
+    inputs.request_sequence = None  # started anew: the first wish that it hears is void
+    assert "has not heard" in world.ask(wanted)[1]
     assert world.is_in(state)
     assert world.machine.wish.configuration == "open"
 
