@@ -55,7 +55,7 @@ def loopback(environment: Mapping[str, str]) -> dict[str, str]:
     if environment.get("RMW_IMPLEMENTATION", _FAST_DDS) != _FAST_DDS:
         return {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     # With LOCALHOST Fast DDS would use shared memory; the profile says why not. The nodes get the
-    # same from launch/middleware.launch.xml.
+    # same from launch/environment.launch.xml.
     profile = str(ROOT / "config" / "dds" / "loopback.xml")
     return {
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",

@@ -83,11 +83,19 @@ def _set_up(
     if not has_dependencies or gone:
         for name in ("build", "install", "log"):
             shutil.rmtree(WORKSPACE / name, ignore_errors=True)
+    for name in ("build", "install"):
+        remove_dangling_links(WORKSPACE / name)
     prepend = _build_workspace(world, inherited, progress)
     done = Stamp(wanted.dependencies, wanted.workspace, wanted.packages, prepend)
     stamp.write(STAMP, done)
     progress.show("Set-up is complete", is_final=True)
     return done
+
+
+def remove_dangling_links(folder: Path) -> None:
+    """Remove links to files that are gone: colcon leaves them where a source file was renamed."""
+    for path in [path for path in folder.rglob("*") if path.is_symlink() and not path.exists()]:
+        path.unlink()
 
 
 def _install_dependencies(world: World, inherited: Mapping[str, str], progress: Progress) -> None:

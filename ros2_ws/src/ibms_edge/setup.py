@@ -21,11 +21,11 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "protection = ibms_edge.main:protection",
-            "switch_control = ibms_edge.main:switch_control",
-            "pack_supervisor = ibms_edge.main:pack_supervisor",
-            "state_estimator = ibms_edge.main:state_estimator",
-            "pack_services = ibms_edge.main:pack_services",
+            "protection = ibms_edge.protection.node:main",
+            "switch_control = ibms_edge.switching.node:main",
+            "pack_supervisor = ibms_edge.supervisor.node:main",
+            "state_estimator = ibms_edge.estimation.node:main",
+            "pack_services = ibms_edge.pack_services:main",
         ],
     },
 )

@@ -21,8 +21,8 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "afe_driver = ibms_end.main:afe_driver",
-            "slow_sensors = ibms_end.main:slow_sensors",
+            "afe_driver = ibms_end.afe.node:main",
+            "slow_sensors = ibms_end.slow_sensors:main",
         ],
         "can.interface": ["ibms_local = ibms_end.can.local_bus:LocalBus"],
     },

@@ -28,9 +28,13 @@ _POLL_ACTIVE_NS = 3 * NS_PER_S
 _ANSWER_TIMEOUT_NS = 3 * NS_PER_S
 _RETRY_NS = 2 * NS_PER_S
 
+# From a state: the transition that is due, and where it leads.
 _STEP = {
-    State.PRIMARY_STATE_UNCONFIGURED: Transition.TRANSITION_CONFIGURE,
-    State.PRIMARY_STATE_INACTIVE: Transition.TRANSITION_ACTIVATE,
+    State.PRIMARY_STATE_UNCONFIGURED: (
+        Transition.TRANSITION_CONFIGURE,
+        State.PRIMARY_STATE_INACTIVE,
+    ),
+    State.PRIMARY_STATE_INACTIVE: (Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE),
 }
 
 
@@ -49,6 +53,7 @@ class _Managed:
     change_state: Any
     state: int = State.PRIMARY_STATE_UNKNOWN
     pending: Any = None  # future of the call under way
+    goal: int = State.PRIMARY_STATE_UNKNOWN  # of the transition that it carries
     asked_ns: int = 0
     next_ns: int = 0
     failures: int = 0
@@ -103,16 +108,16 @@ class LifecycleManager(Node):
         if not node.get_state.service_is_ready():
             node.state = State.PRIMARY_STATE_UNKNOWN
             return
-        step = _STEP.get(node.state)
         before = self._nodes[:position]
-        if step == Transition.TRANSITION_ACTIVATE and any(
+        if node.state == State.PRIMARY_STATE_INACTIVE and any(
             n.state != State.PRIMARY_STATE_ACTIVE for n in before
         ):
-            step = None  # its turn comes when those before it are active
-        if step is None or not node.change_state.service_is_ready():
+            return  # its turn comes when those before it are active
+        if node.state not in _STEP or not node.change_state.service_is_ready():
             self._ask(node, node.get_state, GetState.Request(), now_ns)
         else:
-            request = ChangeState.Request(transition=Transition(id=step))
+            transition, node.goal = _STEP[node.state]
+            request = ChangeState.Request(transition=Transition(id=transition))
             self._ask(node, node.change_state, request, now_ns)
 
     def _ask(self, node: _Managed, client: Any, request: Any, now_ns: int) -> None:
@@ -136,16 +141,16 @@ class LifecycleManager(Node):
             node.next_ns = now_ns + (
                 _POLL_ACTIVE_NS if active else 0 if settled else _POLL_PENDING_NS
             )
+        elif isinstance(result, ChangeState.Response) and result.success:
+            node.state, node.next_ns = node.goal, now_ns
+            self._tick()  # the next step is due, maybe of another node
         elif isinstance(result, ChangeState.Response):
             node.state = State.PRIMARY_STATE_UNKNOWN  # the next poll tells
-            if result.success:
-                node.next_ns = 0
-            else:
-                node.failures += 1
-                node.next_ns = now_ns + _RETRY_NS
-                self.get_logger().error(
-                    f"{node.name} refused its transition; its own log says why. Trying again"
-                )
+            node.failures += 1
+            node.next_ns = now_ns + _RETRY_NS
+            self.get_logger().error(
+                f"{node.name} refused its transition; its own log says why. Trying again"
+            )
 
     def _report(self, status: Status) -> None:
         for node in self._nodes:

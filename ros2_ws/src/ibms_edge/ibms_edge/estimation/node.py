@@ -15,6 +15,7 @@ from ibms_edge.estimation.cell_filter import CellFilter
 from ibms_msgs.msg import CellMeasurement, CellStates
 from ibms_ros_common.diagnostics import WARN, Status
 from ibms_ros_common.node import BmsNode
+from ibms_ros_common.process import run
 
 _LONGEST_STEP_S = 60.0  # a longer gap says nothing about the current in between
 
@@ -125,3 +126,8 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
 
 def _floats(values: npt.NDArray[np.float64]) -> "array[float]":
     return array("f", values.astype(np.float32).tobytes())
+
+
+def main() -> int:
+    """Process with the node ``state_estimator``."""
+    return run(StateEstimator)

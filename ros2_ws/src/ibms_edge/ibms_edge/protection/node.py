@@ -27,6 +27,7 @@ from ibms_msgs.msg import (
 from ibms_msgs.srv import ClearFaults
 from ibms_ros_common.diagnostics import ERROR, WARN, Status
 from ibms_ros_common.node import BmsNode
+from ibms_ros_common.process import CHAIN_PRIORITY, run
 
 _INPUT_FRESHNESS_S = 0.1  # older samples are dropped: a backlog must not look fresh
 _SWITCH_STATE_STALE_NS = NS_PER_S // 2
@@ -293,3 +294,8 @@ def _severity(demand: Reaction) -> int:
     if demand is Reaction.INFORM:
         return int(Event.SEVERITY_INFO)
     return int(Event.SEVERITY_WARNING if demand is Reaction.DERATE else Event.SEVERITY_ERROR)
+
+
+def main() -> int:
+    """Process with the node ``protection``."""
+    return run(Protection, real_time_priority=CHAIN_PRIORITY)

@@ -13,6 +13,7 @@ from ibms_msgs.msg import CellStates, Event, PackState, ProtectionStatus, Switch
 from ibms_msgs.srv import RequestPackState
 from ibms_ros_common.diagnostics import ERROR, Status
 from ibms_ros_common.node import BmsNode
+from ibms_ros_common.process import CHAIN_PRIORITY, run
 
 _STEP_PERIOD_S = 0.05
 _PUBLISH_PERIOD_NS = NS_PER_S // 10
@@ -164,3 +165,8 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         status.add(state=machine.state.name.lower(), text=machine.text)
         if machine.state is State.ERROR:
             status.report(ERROR, machine.text)
+
+
+def main() -> int:
+    """Process with the node ``pack_supervisor``."""
+    return run(PackSupervisorNode, real_time_priority=CHAIN_PRIORITY - 10)

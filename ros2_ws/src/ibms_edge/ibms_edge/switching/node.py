@@ -28,6 +28,7 @@ from ibms_end.mapping import load_map
 from ibms_msgs.msg import Event, ProtectionStatus, SwitchCommand, SwitchRequest, SwitchState
 from ibms_msgs.srv import RequestSwitchConfiguration
 from ibms_ros_common.diagnostics import ERROR, WARN, Status
+from ibms_ros_common.process import CHAIN_PRIORITY, run
 
 _LOOP_PERIOD_S = 0.02
 _STATE_PERIOD_NS = NS_PER_S // 20
@@ -276,3 +277,8 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
             status.report(ERROR, "the switch board is silent")
         elif feedback is not None and feedback.dead_man_time_s > _BUDGET_S:
             status.report(WARN, "the board's dead-man time is too long for the 300 ms budget")
+
+
+def main() -> int:
+    """Process with the node ``switch_control``."""
+    return run(SwitchControl, real_time_priority=CHAIN_PRIORITY)

@@ -19,6 +19,7 @@ from ibms_end.hardware_node import HardwareNode
 from ibms_end.mapping import load_map
 from ibms_msgs.msg import BalancingCommand, Event
 from ibms_ros_common.diagnostics import ERROR, WARN, Status
+from ibms_ros_common.process import CHAIN_PRIORITY, run
 
 _BALANCING_FRESHNESS_S = 1.0
 _MODULE_PERIOD_NS = NS_PER_S
@@ -192,3 +193,8 @@ class AfeDriver(HardwareNode[AfeDriverParameters]):
             status.report(ERROR, "no scan received yet")
         elif (age_ns := self.clock.boot_ns() - self._newest.boot_ns) > _SILENT_NS:
             status.report(ERROR, f"no scan for {age_ns / NS_PER_S:.0f} s")
+
+
+def main() -> int:
+    """Process with the node ``afe_driver``."""
+    return run(AfeDriver, real_time_priority=CHAIN_PRIORITY)
