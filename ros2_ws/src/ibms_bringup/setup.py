@@ -28,6 +28,7 @@ setup(
         *files_below("config"),
     ],
     install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},
     zip_safe=False,
     maintainer="IBMS maintainers",
     maintainer_email="maintainers@ibms.example",

@@ -14,6 +14,7 @@ setup(
         (f"share/{PACKAGE}", ["package.xml"]),
     ],
     install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},
     package_data={PACKAGE: ["*.yaml"]},
     zip_safe=False,
     maintainer="IBMS maintainers",

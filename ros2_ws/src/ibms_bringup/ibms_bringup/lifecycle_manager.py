@@ -12,11 +12,12 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from msgspec import Meta, Struct
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock as RclClock
+from rclpy.clock import ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 
-from ibms_battery.clock import NS_PER_S, SystemClock
+from ibms_battery.clock import NS_PER_S, Clock, SystemClock
 from ibms_ros_common import parameters
 from ibms_ros_common.diagnostics import ERROR, WARN, Status, to_message
 from ibms_ros_common.manifest import manifest
@@ -64,9 +65,9 @@ class _Managed:
 class LifecycleManager(Node):
     """Polls states and requests the next transition where one is due; never blocks."""
 
-    def __init__(self) -> None:
-        super().__init__("lifecycle_manager")
-        self._clock_source = SystemClock()
+    def __init__(self, clock: Clock | None = None, **options: Any) -> None:
+        super().__init__("lifecycle_manager", **options)
+        self._boot_clock = clock or SystemClock()
         parameters.declare(self, LifecycleManagerParameters)
         names = parameters.read(self, LifecycleManagerParameters).nodes
         self._nodes = [
@@ -81,12 +82,12 @@ class LifecycleManager(Node):
         self._diagnostics = self.create_publisher(
             DiagnosticArray, "/diagnostics", manifest().qos_of("/diagnostics")
         )
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        steady = RclClock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_TICK_S, self._tick, clock=steady)
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
 
     def _tick(self) -> None:
-        now_ns = self._clock_source.boot_ns()
+        now_ns = self._boot_clock.boot_ns()
         for position, node in enumerate(self._nodes):
             self._attend(node, position, now_ns)
         active = all(n.state == State.PRIMARY_STATE_ACTIVE for n in self._nodes)
@@ -129,7 +130,7 @@ class LifecycleManager(Node):
         if future is not node.pending:
             return  # answered after its timeout
         node.pending, node.silent = None, False
-        now_ns = self._clock_source.boot_ns()
+        now_ns = self._boot_clock.boot_ns()
         result = future.result()
         if isinstance(result, GetState.Response):
             known, node.state = node.state, result.current_state.id

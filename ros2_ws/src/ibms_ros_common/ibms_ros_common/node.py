@@ -7,7 +7,9 @@ A node derives from ``BmsNode`` and overrides ``configure``, ``activate``, ``dea
 (``sink``), or by itself over DDS, where its time follows ``/clock`` and the stamps of its inputs.
 """
 
+import math
 import traceback
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -20,11 +22,12 @@ from rclpy.clock import Clock as RclClock
 from rclpy.clock import ClockType
 from rclpy.event_handler import QoSLivelinessChangedInfo, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock as ClockMessage
 from std_msgs.msg import Header
 
 from ibms_battery.clock import NS_PER_S, Clock, SystemClock, VirtualClock
+from ibms_msgs.msg import Event
 from ibms_ros_common import parameters, virtual_time
 from ibms_ros_common.diagnostics import ERROR, Reporter, Status, to_message
 from ibms_ros_common.loop import InputLoop
@@ -50,6 +53,8 @@ class Input:
     stale: int = 0
     oldest_ns: int = 0
     publishers_alive: int = 0
+    # What came before the node was active, where the topic keeps its newest samples for latecomers.
+    held: deque[Any] | None = None
 
 
 class BmsNode(LifecycleNode, Generic[P]):
@@ -137,11 +142,15 @@ class BmsNode(LifecycleNode, Generic[P]):
         """Subscribe to a topic of the manifest.
 
         Messages whose ``boot_ns`` is older than ``freshness_s`` (or lies in the future) are counted
-        and dropped. The handler runs only while the node is active.
+        and dropped. The handler runs only while the node is active; what came before on a topic
+        that keeps samples for latecomers is handed over with the activation.
         """
         entry = manifest().topics[topic]
         freshness_ns = None if freshness_s is None else round(freshness_s * NS_PER_S)
         source = Input(topic, handler, freshness_ns)
+        qos = self._qos_of(topic)
+        if qos.durability is DurabilityPolicy.TRANSIENT_LOCAL:
+            source.held = deque(maxlen=qos.depth)
         self.inputs[topic] = source
         if self._sink is None:
             events = SubscriptionEventCallbacks()
@@ -153,7 +162,7 @@ class BmsNode(LifecycleNode, Generic[P]):
                 interface_class(entry.type),
                 topic,
                 lambda message: hear(source, message),
-                self._qos_of(topic),
+                qos,
                 event_callbacks=events,
             )
             self._handles.append((self.destroy_subscription, subscription))
@@ -162,6 +171,8 @@ class BmsNode(LifecycleNode, Generic[P]):
     def receive(self, source: Input, message: Any) -> None:
         """Check one message and hand it to its handler; the entry of live input and of replay."""
         if not self.is_active:
+            if source.held is not None:
+                source.held.append(message)
             return
         source.received += 1
         if source.freshness_ns is not None:
@@ -203,6 +214,32 @@ class BmsNode(LifecycleNode, Generic[P]):
     def diagnose(self, subject: str, reporter: Reporter) -> None:
         """Add a subject to the node's diagnostics."""
         self._reporters.append((subject, reporter))
+
+    def tell(
+        self,
+        kind: int,
+        text: str,
+        severity: int = Event.SEVERITY_INFO,
+        *,
+        diagnosis: int = 0,
+        element: int = -1,
+        value: float = math.nan,
+    ) -> None:
+        """Publish an event for people; the arguments are the fields of ``ibms_msgs/msg/Event``."""
+        self.publish(
+            "events",
+            Event(
+                header=self.header(),
+                boot_ns=self.clock.boot_ns(),
+                source=self.get_name(),
+                kind=kind,
+                severity=severity,
+                diagnosis=diagnosis,
+                element=element,
+                value=value,
+                text=text,
+            ),
+        )
 
     def header(self, boot_ns: int | None = None) -> Header:
         """Header with the pack's name and the wall time of ``boot_ns`` (now unless given)."""
@@ -283,6 +320,9 @@ class BmsNode(LifecycleNode, Generic[P]):
         try:
             self.is_active = True
             self.activate()
+            for source in self.inputs.values():
+                while source.held:
+                    self.receive(source, source.held.popleft())
             for periodic in self.periodic:
                 periodic.start(self.clock.boot_ns())
             for loop in self.loops:

@@ -11,7 +11,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 from ibms_battery.clock import SystemClock, VirtualClock
-from ibms_msgs.msg import PackState
+from ibms_msgs.msg import Event, PackState
 from ibms_ros_common.node import BmsNode
 
 MS = 1_000_000
@@ -93,6 +93,33 @@ def test_the_way_through_the_states(node: Sample, sent: list[tuple[str, Any]]) -
     assert node.log == ["configure", "activate", "deactivate", "cleanup"]
     assert (node.inputs, node.loops, node.periodic) == ({}, [], [])
     start(node)
+
+
+def test_what_a_topic_keeps_for_latecomers_is_handed_over_with_the_activation(node: Sample) -> None:
+    now_ns = node.clock.boot_ns()
+    node.trigger_configure()
+    for age_ns in (50 * MS, 20 * MS):  # as if from DDS, before the node is active
+        node.receive(node.inputs["cells/state"], Message(now_ns - age_ns))
+    assert node.heard == []
+    node.trigger_activate()
+    assert node.heard == [now_ns - 50 * MS, now_ns - 20 * MS]
+    node.trigger_deactivate()
+    node.receive(node.inputs["cells/state"], Message(now_ns - 200 * MS))
+    node.trigger_activate()
+    assert len(node.heard) == 2  # too old by now
+    assert node.inputs["cells/state"].stale == 1
+
+
+def test_an_event_carries_who_and_when(node: Sample, sent: list[tuple[str, Any]]) -> None:
+    start(node)
+    node.advertise("events")
+    node.tell(Event.KIND_DEVICE, "lost", Event.SEVERITY_WARNING, element=3)
+    topic, event = sent[-1]
+    assert topic == "events"
+    assert (event.source, event.boot_ns) == ("pack_supervisor", node.clock.boot_ns())
+    assert (event.kind, event.severity) == (Event.KIND_DEVICE, Event.SEVERITY_WARNING)
+    assert (event.text, event.element, event.diagnosis) == ("lost", 3, 0)
+    assert event.value != event.value
 
 
 def test_a_refusal_to_configure_leaves_it_unconfigured_and_cleaned_up(node: Sample) -> None:

@@ -205,36 +205,17 @@ class Protection(BmsNode[ProtectionParameters]):
     def _publish_fault(self, fault: ActiveFault) -> None:
         row = fault.diagnosis
         place = "" if fault.element < 0 else f" (element {fault.element})"
-        self.publish(
-            "events",
-            Event(
-                header=self.header(),
-                boot_ns=self.clock.boot_ns(),
-                source=self.get_name(),
-                kind=Event.KIND_FAULT_SET,
-                severity=_severity(row.demand),
-                diagnosis=row.id,
-                element=fault.element,
-                value=fault.value,
-                text=f"{row.text}: {fault.value:.4g}{place}",
-            ),
+        self.tell(
+            Event.KIND_FAULT_SET,
+            f"{row.text}: {fault.value:.4g}{place}",
+            _severity(row.demand),
+            diagnosis=row.id,
+            element=fault.element,
+            value=fault.value,
         )
 
     def _publish_cleared(self, diagnosis: Diagnosis, how: str) -> None:
-        self.publish(
-            "events",
-            Event(
-                header=self.header(),
-                boot_ns=self.clock.boot_ns(),
-                source=self.get_name(),
-                kind=Event.KIND_FAULT_CLEARED,
-                severity=Event.SEVERITY_INFO,
-                diagnosis=diagnosis.id,
-                element=-1,
-                value=float("nan"),
-                text=f"{how}: {diagnosis.text}",
-            ),
-        )
+        self.tell(Event.KIND_FAULT_CLEARED, f"{how}: {diagnosis.text}", diagnosis=diagnosis.id)
 
     def _on_clear_faults(
         self, request: ClearFaults.Request, response: ClearFaults.Response

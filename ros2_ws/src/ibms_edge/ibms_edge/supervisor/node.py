@@ -89,7 +89,7 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
             return response
         code, text = self._machine.request(request.state, self.clock.boot_ns())
         response.success, response.code, response.message = code == 0, int(code), text
-        self._event(
+        self._tell(
             Event.KIND_REQUEST,
             Event.SEVERITY_INFO if code == 0 else Event.SEVERITY_WARNING,
             f"{request.requester or 'somebody'} asks for state {request.state}: {text}",
@@ -106,7 +106,7 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         if shown != self._shown or now_ns >= self._next_publish_ns:
             if self._shown and self._shown[0] is not machine.state:
                 before = self._shown[0]
-                self._event(
+                self._tell(
                     Event.KIND_STATE_CHANGED,
                     Event.SEVERITY_ERROR if machine.state is State.ERROR else Event.SEVERITY_INFO,
                     f"{before.name.lower()} -> {machine.state.name.lower()}: {machine.text}",
@@ -144,21 +144,9 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
             ),
         )
 
-    def _event(self, kind: int, severity: int, text: str) -> None:
-        self.publish(
-            "events",
-            Event(
-                header=self.header(),
-                boot_ns=self.clock.boot_ns(),
-                source=self.get_name(),
-                kind=kind,
-                severity=severity,
-                diagnosis=self._machine.cause,
-                element=self._machine.cause_element,
-                value=float("nan"),
-                text=text,
-            ),
-        )
+    def _tell(self, kind: int, severity: int, text: str) -> None:
+        machine = self._machine
+        self.tell(kind, text, severity, diagnosis=machine.cause, element=machine.cause_element)
 
     def _report_state(self, status: Status) -> None:
         machine = self._machine

@@ -15,6 +15,7 @@ from ibms_battery.clock import NS_PER_S
 from ibms_battery.pack import Pack, Switching
 
 OPEN = "open"
+_SCANS_PER_STALE_LIMIT = 3  # two may be missing before the pack opens
 
 
 class Reason(IntEnum):
@@ -161,6 +162,11 @@ class SwitchController:
         self._unreachable_told: int | None = None
         self.verdicts_rejected = 0
         self.requests_rejected = 0
+
+    @property
+    def is_monitored_only(self) -> bool:
+        """Whether scans come too slowly for the time budget: then the switches are never closed."""
+        return _SCANS_PER_STALE_LIMIT * self._pack.scan_period_s >= self.timing.status_stale_s
 
     # Inputs --------------------------------------------------------------------------------------
 

@@ -157,7 +157,7 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
             self._last_command = actions.command
             self._publish_command(actions.command)
         for text in actions.events:
-            self._event(text)
+            self.tell(Event.KIND_SWITCHED, text)
 
     def _show(self, now_ns: int) -> None:
         controller = self._controller
@@ -174,7 +174,9 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
         if shown == self._last_shown and now_ns < self._next_state_ns:
             return
         if self._last_shown and shown[0] != self._last_shown[0]:
-            self._event(f"switches: {shown[0]} ({controller.reason.name.lower()})")
+            self.tell(
+                Event.KIND_SWITCHED, f"switches: {shown[0]} ({controller.reason.name.lower()})"
+            )
         self._last_shown = shown
         # Kept in step, so that jitter of the loop does not stretch the period.
         self._next_state_ns = max(self._next_state_ns, now_ns - _STATE_PERIOD_NS) + _STATE_PERIOD_NS
@@ -212,20 +214,6 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
         message.closed = self._bits(command.closed)
         self.publish("switch/command", message)
 
-    def _event(self, text: str) -> None:
-        self.publish(
-            "events",
-            Event(
-                header=self.header(),
-                boot_ns=self.clock.boot_ns(),
-                source=self.get_name(),
-                kind=Event.KIND_SWITCHED,
-                element=-1,
-                value=float("nan"),
-                text=text,
-            ),
-        )
-
     def _on_service(
         self,
         request: RequestSwitchConfiguration.Request,
@@ -262,6 +250,12 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
             verdicts_rejected=controller.verdicts_rejected,
             requests_rejected=controller.requests_rejected,
         )
+        if controller.is_monitored_only:
+            status.report(
+                WARN,
+                f"a scan each {self._pack.scan_period_s:g} s is too slow for closing: the pack is "
+                "monitored only",
+            )
         if controller.shown_mismatch(now_ns):
             status.report(ERROR, "feedback contradicts the command")
         if self.foreign_publishers():

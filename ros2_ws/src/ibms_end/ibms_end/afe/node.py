@@ -145,24 +145,13 @@ class AfeDriver(HardwareNode[AfeDriverParameters]):
 
     def _on_balancing(self, message: BalancingCommand) -> None:
         if len(message.bleed) != self._pack.series:
-            self._event(f"balancing command for {len(message.bleed)} cells rejected")
+            self.tell(
+                Event.KIND_DEVICE,
+                f"balancing command for {len(message.bleed)} cells rejected",
+                Event.SEVERITY_WARNING,
+            )
             return
         self._driver.command_balancing(np.frombuffer(message.bleed, np.uint8))
-
-    def _event(self, text: str) -> None:
-        self.publish(
-            "events",
-            Event(
-                header=self.header(),
-                boot_ns=self.clock.boot_ns(),
-                source=self.get_name(),
-                kind=Event.KIND_DEVICE,
-                severity=Event.SEVERITY_WARNING,
-                element=-1,
-                value=float("nan"),
-                text=text,
-            ),
-        )
 
     def _keep_state(self) -> None:
         if self._last_scan is not None and self._newest is not None:

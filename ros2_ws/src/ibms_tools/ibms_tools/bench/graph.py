@@ -67,18 +67,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts = options.only or ["load", "reaction", "loss"]
     console = Console()
     results: list[Result] = []
-    with tempfile.TemporaryDirectory(prefix="ibms_bench_") as folder:
-        if "load" in parts:
-            for pack in options.packs.split(","):
-                results += measure_load(pack, options.duration, Path(folder), console)
-        if "reaction" in parts:
-            results += measure_reaction(options.reactions, Path(folder), console)
-        if "loss" in parts:
-            results += measure_losses(_TRIALS_OF_EACH_LOSS, Path(folder), console)
-    if options.json:
-        command = " ".join(["./ibms bench graph", *(arguments or sys.argv[1:])])
-        write(measured(command, results), options.json)
-    show(results, console)
+    try:
+        with tempfile.TemporaryDirectory(prefix="ibms_bench_") as folder:
+            if "load" in parts:
+                for pack in options.packs.split(","):
+                    results += measure_load(pack, options.duration, Path(folder), console)
+            if "reaction" in parts:
+                results += measure_reaction(options.reactions, Path(folder), console)
+            if "loss" in parts:
+                results += measure_losses(_TRIALS_OF_EACH_LOSS, Path(folder), console)
+    finally:  # what was measured is kept, whatever went wrong afterwards
+        if options.json:
+            command = " ".join(["./ibms bench graph", *(arguments or sys.argv[1:])])
+            write(measured(command, results), options.json)
+        show(results, console)
     return 0
 
 
@@ -86,7 +88,8 @@ def measure_load(pack: str, duration_s: float, folder: Path, console: Console) -
     """Drive for ``duration_s`` and count everything."""
     console.print(f"[bold]{pack}[/bold]: drive for {duration_s:.0f} s")
     with under_test(pack, folder) as running:
-        startup_s = running.wait_for_standby()
+        running.wait_for_standby()
+        startup_s = running.wait_for_all_active()
         running.drive()
         time.sleep(_SETTLE_S)
         lost_before = bus_count(running, "scan_lost")
@@ -166,6 +169,7 @@ def measure_reaction(count: int, folder: Path, console: Console) -> list[Result]
             opened = running.can.wait_for("opened", 2.0)
             to_command.append(1000.0 * (command["at"] - fault["at"]))
             to_opened.append(1000.0 * (opened["at"] - fault["at"]))
+            wait_until_noticed(running)
             running.injection.inject("cell_voltage", cell, remove=True)
     context = f"{count} trials, 96 cells, last frame of the faulty scan to frame on the bus"
     return [
@@ -208,7 +212,16 @@ def time_loss(running: PackUnderTest, disturb: Callable[[], float]) -> float:
     time.sleep(0.3)
     running.can.clear()
     at = disturb()
-    return float(running.can.wait_for("opened", 3.0)["at"]) - at
+    took_s = float(running.can.wait_for("opened", 3.0)["at"]) - at
+    wait_until_noticed(running)
+    return took_s
+
+
+def wait_until_noticed(running: PackUnderTest) -> None:
+    """Wait until the supervisor knows of an opening: before that it takes no new request."""
+    running.wait_until(
+        "the supervisor sees it open", lambda: running.state != PackState.STATE_DRIVE, 2.0
+    )
 
 
 def time_hung_thread(running: PackUnderTest, process: str, thread: str) -> float:
@@ -233,7 +246,9 @@ def time_hung_thread(running: PackUnderTest, process: str, thread: str) -> float
         word, _, at = freezer.stdout.readline().partition(" ")
         if word != "frozen":
             raise NotReachedError(f"thread {thread} of {process} could not be stopped: {word} {at}")
-        return float(running.can.wait_for("opened", 3.0)["at"]) - float(at)
+        took_s = float(running.can.wait_for("opened", 3.0)["at"]) - float(at)
+        wait_until_noticed(running)
+        return took_s
     finally:
         freezer.communicate(timeout=5.0)
 

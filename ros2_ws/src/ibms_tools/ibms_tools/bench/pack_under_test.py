@@ -252,6 +252,16 @@ class PackUnderTest:
         )
         return time.monotonic() - self.started
 
+    def wait_for_all_active(self, timeout_s: float = 20.0) -> float:
+        """Wait until the lifecycle manager says so; returns the seconds since the start."""
+
+        def are_active() -> bool:
+            managed = self.diagnostics.get("lifecycle_manager: nodes")
+            return managed is not None and managed["level"] == "0"
+
+        self.wait_until("all nodes active", are_active, timeout_s)
+        return time.monotonic() - self.started
+
     def request(self, state: int) -> RequestPackState.Response:
         """Ask the supervisor for a state."""
         request = RequestPackState.Request(state=state, requester="test")

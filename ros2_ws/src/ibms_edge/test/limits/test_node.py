@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the node adds to the limits: stale inputs, faults and states of the pack."""
+
+from array import array
+from collections.abc import Callable
+from math import isnan, nan
+from typing import Any
+
+import pytest
+
+from ibms_edge.limits.node import PowerLimitsNode
+from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus
+
+Start = Callable[..., Any]
+
+
+def test_limits_are_published_ten_times_per_second_in_amperes_and_watts(start: Start) -> None:
+    alone = start(PowerLimitsNode)
+    alone.run(10.0)
+    count = sum(topic == "pack/limits" for topic, _ in alone.sent)
+    assert count in (100, 101)
+    limits = alone.newest("pack/limits")
+    assert limits.limited_by == PackLimits.LIMIT_RATING
+    assert limits.discharge_current_a > 0.0
+    assert limits.discharge_power_w == pytest.approx(
+        limits.discharge_current_a * 12 * 3.7, rel=1e-6
+    )
+    assert limits.boot_ns == alone.clock.boot_ns()
+
+
+def test_before_the_first_input_and_after_the_last_nothing_is_allowed(start: Start) -> None:
+    alone = start(PowerLimitsNode)
+    alone.advance(0.2)
+    assert alone.newest("pack/limits").limited_by == PackLimits.LIMIT_INPUT_STALE
+    alone.run(10.0)
+    alone.advance(0.7)
+    limits = alone.newest("pack/limits")
+    assert limits.limited_by == PackLimits.LIMIT_INPUT_STALE
+    assert (limits.charge_current_a, limits.discharge_current_a) == (0.0, 0.0)
+    assert not isnan(limits.discharge_power_w)
+
+
+@pytest.mark.parametrize("silent", ["cells/state", "pack/state", "protection/status"])
+def test_each_input_counts(start: Start, silent: str) -> None:
+    alone = start(PowerLimitsNode)
+    alone.run(10.0)
+    alone.node.inputs.pop(silent)
+    alone.run(0.7)
+    assert alone.newest("pack/limits").limited_by == PackLimits.LIMIT_INPUT_STALE
+
+
+@pytest.mark.parametrize(
+    ("topic", "message", "cause"),
+    [
+        ("pack/state", PackState(state=PackState.STATE_STANDBY), PackLimits.LIMIT_PACK_STATE),
+        (
+            "pack/state",
+            PackState(state=PackState.STATE_DRIVE, zero_current_requested=True),
+            PackLimits.LIMIT_PACK_STATE,
+        ),
+        (
+            "protection/status",
+            ProtectionStatus(reaction=ProtectionStatus.REACTION_OPEN_AFTER_ZERO_CURRENT),
+            PackLimits.LIMIT_FAULT,
+        ),
+    ],
+)
+def test_zero_where_the_contactors_are_to_be_open(
+    start: Start, topic: str, message: Any, cause: int
+) -> None:
+    alone = start(PowerLimitsNode)
+    alone.run(10.0)
+    alone.hear(topic, message)
+    alone.advance(0.1)
+    limits = alone.newest("pack/limits")
+    assert (limits.limited_by, limits.discharge_current_a) == (cause, 0.0)
+
+
+def test_one_missing_value_stops_no_vehicle_a_lasting_one_does(start: Start) -> None:
+    alone = start(PowerLimitsNode)
+    alone.run(10.0)
+    incomplete = array("f", [nan] + [3.7] * 11)
+    alone.run(0.3, voltage_v=3.7, temperature_c=incomplete)
+    assert alone.newest("pack/limits").discharge_current_a > 0.0
+    alone.run(0.6, temperature_c=incomplete)
+    assert alone.newest("pack/limits").limited_by == PackLimits.LIMIT_INPUT_STALE
+    assert isinstance(alone.node._cells, CellStates)
