@@ -97,6 +97,11 @@ COMMANDS = {
         _tool("record"),
     ),
     "replay": Command("play a bag into one node or into the graph", "replay BAG", _tool("replay")),
+    "cells-to-bag": Command(
+        "make a bag out of the recording of a real cell",
+        "cells-to-bag FILE BAG --pack PACK",
+        _tool("cells_to_bag"),
+    ),
     "results": Command(
         "write docs/results.md from results/*.json, or compare two runs",
         "results            write docs/results.md\nresults --compare A.json B.json",
@@ -112,7 +117,7 @@ COMMANDS = {
 
 def usage() -> str:
     """Return the text of ./ibms --help."""
-    lines = [f"  {name:<9}{command.summary}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:<13} {command.summary}" for name, command in COMMANDS.items()]
     return _USAGE.format(commands="\n".join(lines))
 
 

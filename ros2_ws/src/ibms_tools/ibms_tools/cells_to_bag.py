@@ -113,7 +113,7 @@ def _header(pack: Pack, boot_ns: int) -> Header:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Convert one file."""
-    parser = argparse.ArgumentParser(prog="python -m ibms_tools.cells_to_bag", description=__doc__)
+    parser = argparse.ArgumentParser(prog="ibms cells-to-bag", description=__doc__)
     parser.add_argument(
         "file", type=Path, help="parquet or CSV that an index.csv above it describes"
     )
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reference = SocReference(options.capacity_ah or cell.capacity_ah, options.initial_soc)
         count = write_bag(recording, pack, reference, options.output)
     except (BagError, ConfigurationError, RecordingError) as error:
-        print(f"cells_to_bag: {error}", file=sys.stderr)
+        print(f"ibms cells-to-bag: {error}", file=sys.stderr)
         return 1
     print(
         f"{options.output}: {count} samples of {pack.series} cells over "
