@@ -69,6 +69,7 @@ class NodeAlone:
         cells.voltage_v = array("f", [voltage_v] * 12)
         cells.temperature_c = array("f", [25.0] * 12)
         cells.soc = array("f", [0.5] * 12)
+        cells.capacity_ah = array("f", [15.0] * 12)
         cells.bleed_active = array("B", bytes(12))
         for name, value in state.items():
             setattr(cells, name, value)
