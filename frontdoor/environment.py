@@ -38,6 +38,7 @@ def build_environment(world: World, inherited: Mapping[str, str]) -> dict[str, s
             "ROS_DISTRO": world.distro,
             "ROS_VERSION": "2",
             "ROS_PYTHON_VERSION": "3",
+            "ROS_LOG_DIR": str(ROOT / "log" / "ros"),
             # The wheels restart every Python to set LD_LIBRARY_PATH; it is set below.
             "_ROS_WHEELS_BOOTSTRAP_COMPLETE": "1",
         }

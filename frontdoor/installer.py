@@ -113,6 +113,7 @@ def _install_dependencies(world: World, inherited: Mapping[str, str], progress: 
         "install",
         "--disable-pip-version-check",
         "--progress-bar=off",
+        f"--cache-dir={ROOT / '.cache' / 'pip'}",  # nothing is written outside of the project
     ]
     # Compiling happens at the first import; doing it here would cost half a minute.
     pip += ["--no-compile", "--no-deps", "--require-hashes", "--only-binary=:all:"]

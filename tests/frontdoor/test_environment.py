@@ -33,6 +33,7 @@ def test_wheels_know_every_library_folder(venv: Path) -> None:
     assert built["PATH"] == f"{venv}/bin:/usr/bin"
     assert built["AMENT_PREFIX_PATH"] == str(venv)
     assert built["_ROS_WHEELS_BOOTSTRAP_COMPLETE"] == "1"
+    assert built["ROS_LOG_DIR"] == str(WORKSPACE.parent / "log" / "ros")
     assert built["HOME"] == "/home/me"
 
 

@@ -33,7 +33,9 @@ def test_failure_shows_the_last_lines(tmp_path: Path) -> None:
 def test_interruption_ends_everything_that_was_started(tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "import os, pathlib\n"
+        "import os, pathlib, signal\n"
+        # A shell that runs the tests in its background has them ignore it, and so their children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from frontdoor.progress import Progress\n"
         "Progress().run('Step', ['/bin/sh', '-c', 'sleep 60 & echo $! > pid; wait'],\n"
         "               os.environ, pathlib.Path.cwd())\n"
