@@ -318,7 +318,13 @@ class Runner:
             managed.respawn_at_s = time.monotonic() + spec.respawn_delay_s
 
     def _read(self, pipe: _Pipe) -> bool:
-        """Forward what is there; return whether there may be more."""
+        """Forward what is there; return whether there may be more.
+
+        The end of the process, announced in the same turn of the loop, may have drained and closed
+        the pipe already.
+        """
+        if pipe.stream.closed:
+            return False
         try:
             data = os.read(pipe.stream.fileno(), _READ_SIZE)
         except BlockingIOError:
@@ -338,7 +344,7 @@ class Runner:
     def _drain(self, pipe: _Pipe) -> None:
         # Not without end: a descendant may hold the pipe and go on writing.
         for _ in range(_PIPE_SIZE // _READ_SIZE):
-            if pipe.stream.closed or not self._read(pipe):
+            if not self._read(pipe):
                 return
 
     def _close_pipe(self, pipe: _Pipe) -> None:

@@ -2,6 +2,7 @@
 """Starting, forwarding, starting again and ending of processes."""
 
 import os
+import selectors
 import signal
 import sys
 import time
@@ -160,6 +161,25 @@ def test_output_is_complete_and_in_order(
     assert max(map(len, long)) <= 65_536
     assert next(line for line in reversed(text) if not line.startswith("err")) == "end"
     assert launch.output_failure is None
+
+
+def test_output_that_ends_together_with_its_process(
+    launch_of: MakeLaunch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of the process and that of its pipes, announced in one turn of the loop."""
+    select = selectors.DefaultSelector.select
+
+    def select_late(
+        selector: selectors.DefaultSelector, timeout: float | None = None
+    ) -> list[tuple[selectors.SelectorKey, int]]:
+        time.sleep(0.3)
+        return select(selector, timeout)
+
+    monkeypatch.setattr(selectors.DefaultSelector, "select", select_late)
+    # What the shell leaves behind closes the pipes after the shell's end, so they are second.
+    with launch_of(shell("(sleep 0.1) & exit 0")) as launch:
+        assert launch.wait(5.0)
+    assert launch.failures == ()
 
 
 def test_environment_directory_and_standard_input(
