@@ -75,8 +75,9 @@ class Reaction(IntEnum):
     NONE = 0
     INFORM = 1
     DERATE = 2
-    OPEN_AFTER_ZERO_CURRENT = 3
-    OPEN_NOW = 4
+    ISOLATE = 3
+    OPEN_AFTER_ZERO_CURRENT = 4
+    OPEN_NOW = 5
 
 
 class Diagnosis(Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ from enum import IntEnum
 
 from ibms_battery.clock import NS_PER_S
 from ibms_battery.pack import Pack
+from ibms_edge.protection.table import Reaction
 from ibms_edge.switching.controller import Reason, route
 
 
@@ -206,7 +207,7 @@ class PackSupervisor:
 
     def _step_precharge(self, now_ns: int) -> None:
         inputs, timing = self.inputs, self.timing
-        if inputs.reaction >= 3:
+        if inputs.reaction >= Reaction.OPEN_AFTER_ZERO_CURRENT:
             self._fail(now_ns, "protection forbids closing")
             return
         if self._is_overtaken():
@@ -230,13 +231,13 @@ class PackSupervisor:
 
     def _step_connected(self, now_ns: int) -> None:
         inputs, timing = self.inputs, self.timing
-        if inputs.reaction >= 4:
+        if inputs.reaction >= Reaction.OPEN_NOW:
             self._fail(now_ns, "protection demands opening")
             return
         if self.wish.configuration == CLOSED and inputs.configuration != CLOSED:
             self._fail(now_ns, "the contactors opened unasked")
             return
-        if inputs.reaction == 3 and self._target is not State.ERROR:
+        if inputs.reaction == Reaction.OPEN_AFTER_ZERO_CURRENT and self._target is not State.ERROR:
             self._target = State.ERROR
             self.text = "protection asks for zero current, then opening"
             self._request_zero_current(now_ns)
@@ -285,7 +286,7 @@ class PackSupervisor:
 
     def _obstacle_to_closing(self) -> str:
         inputs = self.inputs
-        if inputs.reaction >= 3 or not inputs.close_allowed:
+        if inputs.reaction >= Reaction.OPEN_AFTER_ZERO_CURRENT or not inputs.close_allowed:
             cause = (
                 f"diagnosis {inputs.cause}" if inputs.cause else "not everything is measured yet"
             )
@@ -307,7 +308,7 @@ class PackSupervisor:
         )
 
     def _obstacle_to_standby(self) -> str:
-        if self.inputs.reaction >= 3:
+        if self.inputs.reaction >= Reaction.OPEN_AFTER_ZERO_CURRENT:
             return (
                 f"faults stand (diagnosis {self.inputs.cause}); clear them first "
                 "(service clear_faults)"

@@ -29,6 +29,8 @@ class Reason(IntEnum):
     PUBLISHERS = 5
     SHUTDOWN = 6
     NOT_ARMED = 7
+    BREAK_CURRENT_HOLD = 8
+    ISOLATE = 9
 
 
 @dataclass(frozen=True, slots=True)

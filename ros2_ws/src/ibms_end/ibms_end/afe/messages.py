@@ -3,10 +3,8 @@
 
 from array import array
 
-import numpy as np
-
-from ibms_end.afe.samples import AFE_NOT_RECEIVED, PackSample, Scan
-from ibms_msgs.msg import CellMeasurement, ModuleMeasurement, PackMeasurement
+from ibms_end.afe.samples import PackSample, Scan
+from ibms_msgs.msg import CellMeasurement, PackMeasurement
 
 
 def cell_message(scan: Scan, sample: PackSample | None) -> CellMeasurement:
@@ -29,16 +27,8 @@ def cell_message(scan: Scan, sample: PackSample | None) -> CellMeasurement:
     message.bleed_active = array("B", scan.bleed_active.tobytes())
     message.open_wire = array("B", scan.open_wire.tobytes())
     message.afe_status = array("B", scan.afe_status.tobytes())
-    return message
-
-
-def module_message(scan: Scan) -> ModuleMeasurement:
-    """What each AFE module measures of itself."""
-    message = ModuleMeasurement(boot_ns=scan.boot_ns, scan_counter=scan.scan_counter)
-    message.voltage_v = array("f", scan.module_voltage_v.tobytes())
+    message.module_voltage_v = array("f", scan.module_voltage_v.tobytes())
     message.afe_temperature_c = array("f", scan.afe_temperature_c.tobytes())
-    received = scan.afe_status & AFE_NOT_RECEIVED == 0
-    message.valid = array("B", received.astype(np.uint8).tobytes())
     return message
 
 

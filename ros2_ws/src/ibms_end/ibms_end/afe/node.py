@@ -12,7 +12,7 @@ from ibms_battery.pack import Pack, load_pack
 from ibms_end.afe.can_driver import CanPackDriver
 from ibms_end.afe.driver import PackDriver
 from ibms_end.afe.last_scan import LastScan
-from ibms_end.afe.messages import cell_message, module_message, pack_message
+from ibms_end.afe.messages import cell_message, pack_message
 from ibms_end.afe.samples import PackSample, Scan
 from ibms_end.can.bus import BusConfiguration
 from ibms_end.hardware_node import HardwareNode
@@ -22,7 +22,6 @@ from ibms_ros_common.diagnostics import ERROR, WARN, Status
 from ibms_ros_common.process import CHAIN_PRIORITY, run
 
 _BALANCING_FRESHNESS_S = 1.0
-_MODULE_PERIOD_NS = NS_PER_S
 _BEAT_PERIOD_S = 0.03
 _BEAT_LIMIT_NS = 60_000_000
 _STATE_PERIOD_S = 1.0
@@ -62,11 +61,9 @@ class AfeDriver(HardwareNode[AfeDriverParameters]):
         self._newest: Scan | None = None
         self._scans = self._samples = self._late_scans = self._held_back = 0
         self._beat_ns = self.clock.boot_ns()
-        self._next_module_ns = 0
         self.advertise(
             "cells/measurement",
             "cells/history",
-            "modules/measurement",
             "pack/measurement",
             "events",
         )
@@ -125,11 +122,6 @@ class AfeDriver(HardwareNode[AfeDriverParameters]):
         self.publish("cells/measurement", message)
         self._scans += 1
         self._newest = scan
-        if scan.boot_ns >= self._next_module_ns:
-            self._next_module_ns = scan.boot_ns + _MODULE_PERIOD_NS
-            modules = module_message(scan)
-            modules.header = message.header
-            self.publish("modules/measurement", modules)
 
     def _on_sample(self, sample: PackSample) -> None:
         self._sample = sample

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from ibms_end.afe.messages import cell_message, module_message, pack_message
+from ibms_end.afe.messages import cell_message, pack_message
 from ibms_end.afe.samples import PackSample, Scan
 from ibms_msgs.msg import PackMeasurement
 
@@ -32,6 +32,9 @@ def test_cells() -> None:
     assert message.bleed_active.tolist() == [1, 0, 0]
     assert message.open_wire.tolist() == [0, 0, 1]
     assert message.afe_status.tolist() == [4, 128]
+    modules_v = np.array([7.1, np.nan], np.float32)
+    np.testing.assert_array_equal(message.module_voltage_v, modules_v)
+    np.testing.assert_array_equal(message.afe_temperature_c, np.array([30.0, np.nan], np.float32))
     assert (message.frames_missing, message.frames_rejected) == (1, 2)
     assert message.reduced_integrity
     assert not message.late
@@ -42,14 +45,6 @@ def test_cells_without_a_sample() -> None:
     message = cell_message(scan(), None)
     assert math.isnan(message.current_a)
     assert math.isnan(message.charge_c)
-
-
-def test_modules() -> None:
-    message = module_message(scan())
-    np.testing.assert_array_equal(message.voltage_v, np.array([7.1, np.nan], np.float32))
-    np.testing.assert_array_equal(message.afe_temperature_c, np.array([30.0, np.nan], np.float32))
-    assert message.valid.tolist() == [1, 0]
-    assert (message.boot_ns, message.scan_counter) == (1234, 2**32 - 1)
 
 
 @pytest.mark.parametrize(
