@@ -88,6 +88,13 @@ class Precharge(Struct, forbid_unknown_fields=True, frozen=True):
         float, Meta(gt=0.5, lt=1, description="link over pack voltage at which it is complete")
     ] = 0.97
     timeout_s: Annotated[float, Meta(gt=0, le=10)] = 2.0
+    attempts: Annotated[
+        int, Meta(ge=1, le=10, description="attempts until a request has failed")
+    ] = 3
+    pause_s: Annotated[
+        float,
+        Meta(ge=0, le=60, description="pause after a failed attempt, in which the resistor cools"),
+    ] = 3.0
 
 
 class Pack(Struct, forbid_unknown_fields=True, frozen=True):

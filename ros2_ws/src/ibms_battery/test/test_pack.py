@@ -25,6 +25,8 @@ REFUSED = {
         "the same switches as 'precharge'",
     ),
     "bad_pack_missing_key": (2, "", "missing required field `cell`"),
+    "bad_pack_negative_pause": (31, "precharge.pause_s", ">= 0.0, found -1.0"),
+    "bad_pack_no_attempts": (31, "precharge.attempts", ">= 1, found 0"),
     "bad_pack_no_cells": (5, "series", ">= 1, found 0"),
     "bad_pack_no_open": (19, "switching.configurations", "must hold 'open: []'"),
     "bad_pack_open_is_not_open": (19, "switching.configurations", "must hold 'open: []'"),
