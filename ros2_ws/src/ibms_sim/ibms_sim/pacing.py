@@ -38,10 +38,13 @@ class Pacer:
         for task in self._tasks:
             task.next_ns = now
 
+    def due_ns(self) -> int:
+        """When the next task is due."""
+        return min(task.next_ns for task in self._tasks)
+
     def wait_s(self) -> float:
         """Time until the next task is due; 0 if it is overdue."""
-        due_ns = min(task.next_ns for task in self._tasks)
-        return max(due_ns - self._clock.boot_ns(), 0) / NS_PER_S
+        return max(self.due_ns() - self._clock.boot_ns(), 0) / NS_PER_S
 
     def run(self) -> None:
         """Run what is due."""

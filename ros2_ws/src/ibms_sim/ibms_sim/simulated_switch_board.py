@@ -36,9 +36,11 @@ class BoardProcess:
         bus: BusConfiguration,
         dead_man_time_s: float,
         clock: Clock,
+        challenge: int | None = None,
     ) -> None:
         # A random first challenge: the one of an earlier run does not arm this one.
-        self.board = SwitchBoard(pack.switching.switches, os.urandom(1)[0], dead_man_time_s)
+        challenge = os.urandom(1)[0] if challenge is None else challenge
+        self.board = SwitchBoard(pack.switching.switches, challenge, dead_man_time_s)
         self.stale_frames = 0
         self.send_failed = 0
         self._clock = clock
@@ -64,9 +66,13 @@ class BoardProcess:
 
     def step(self) -> None:
         """Wait for a frame or the next event, then act; returns after at most 20 ms."""
-        due = [self._next_feedback_ns, self.board.next_event_ns(), self._faults.next_end_ns()]
-        wait_ns = min(time for time in due if time is not None) - self._clock.boot_ns()
+        wait_ns = self.due_ns() - self._clock.boot_ns()
         self.run_due(max(wait_ns, 0) / NS_PER_S)
+
+    def due_ns(self) -> int:
+        """When there is something to do next without a frame."""
+        due = [self._next_feedback_ns, self.board.next_event_ns(), self._faults.next_end_ns()]
+        return min(time for time in due if time is not None)
 
     def run_due(self, wait_s: float) -> None:
         """Handle frames that come within ``wait_s`` or wait already, then what is due."""

@@ -101,6 +101,10 @@ class CanPackDriver:
         """Begin to deliver, in the receiver's thread."""
         self._receiver.start()
 
+    def poll(self) -> None:
+        """Deliver what waits in the caller's thread: instead of ``start`` where time is virtual."""
+        self._receiver.poll()
+
     def stop(self) -> None:
         """End delivery and close the bus."""
         self._receiver.stop()

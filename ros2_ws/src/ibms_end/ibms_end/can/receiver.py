@@ -97,6 +97,14 @@ class CanReceiver:
             self._thread = None
         self._close()
 
+    def poll(self) -> None:
+        """Take what waits, in the caller's thread: instead of ``start`` where time is virtual."""
+        bus = self._bus
+        while bus is not None and (message := bus.recv(0)) is not None:
+            self._take(message)
+        if self._on_idle is not None:
+            self._on_idle(self._clock.boot_ns())
+
     def send(self, message: can.Message) -> bool:
         """Send one frame; ``False`` (and counted) if the bus did not take it."""
         bus = self._bus

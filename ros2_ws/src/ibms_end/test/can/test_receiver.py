@@ -114,6 +114,21 @@ def test_backlog_is_dropped_and_counted(
     listening.wait(lambda: len(listening.frames) == 1)
 
 
+def test_poll_takes_what_waits_without_a_thread(
+    listen: Any, bus_configuration: BusConfiguration, open_peer: Callable[[], can.BusABC]
+) -> None:
+    listening = listen(bus=bus_configuration)
+    listening.receiver.open()
+    peer = open_peer()
+    listening.receiver.poll()
+    assert (listening.frames, listening.idle) == ([], 1)
+    for i in range(3):
+        peer.send(can.Message(arbitration_id=i, is_extended_id=False))
+    listening.receiver.poll()
+    assert [message.arbitration_id for message, _ in listening.frames] == [0, 1, 2]
+    assert listening.idle == 2
+
+
 def test_freshness_of_single_identifiers(listen: Any, clock: VirtualClock, fake_buses: Any) -> None:
     buses = fake_buses()
     listening = listen(clock=clock, freshness_s=0.1, freshness_of_s={0x20: 0.5})
