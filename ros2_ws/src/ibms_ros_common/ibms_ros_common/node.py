@@ -22,7 +22,8 @@ from rclpy.clock import Clock as RclClock
 from rclpy.clock import ClockType
 from rclpy.event_handler import QoSLivelinessChangedInfo, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import serialize_message
 from rosgraph_msgs.msg import Clock as ClockMessage
 from std_msgs.msg import Header
 
@@ -39,6 +40,7 @@ Handler = Callable[[Any], None]
 _DIAGNOSTICS_PERIOD_S = 1.0
 _FUTURE_TOLERANCE_NS = NS_PER_S // 1000
 _REPLAY_DEPTH = 1000  # live the newest sample counts, in replay each one does
+_RAW_DEPTH = 200  # a queue for the time that other callbacks of the process may take
 _LARGEST_LEAD_NS = NS_PER_S  # of a stamp before /clock; a larger one is absurd and moves no clock
 
 
@@ -49,6 +51,7 @@ class Input:
     topic: str
     handler: Handler
     freshness_ns: int | None
+    raw: bool = False  # the handler takes the serialized message
     received: int = 0
     stale: int = 0
     oldest_ns: int = 0
@@ -138,23 +141,28 @@ class BmsNode(LifecycleNode, Generic[P]):
         else:
             self._outputs[topic].publish(message)
 
-    def listen(self, topic: str, handler: Handler, freshness_s: float | None = None) -> Input:
+    def listen(
+        self, topic: str, handler: Handler, freshness_s: float | None = None, raw: bool = False
+    ) -> Input:
         """Subscribe to a topic of the manifest.
 
         Messages whose ``boot_ns`` is older than ``freshness_s`` (or lies in the future) are counted
         and dropped. The handler runs only while the node is active; what came before on a topic
         that keeps samples for latecomers is handed over with the activation.
+
+        A ``raw`` listener gets every message as it came, serialized, which costs little. It is no
+        part of what it looks at: it supervises no publisher and asks for no repetition.
         """
         entry = manifest().topics[topic]
         freshness_ns = None if freshness_s is None else round(freshness_s * NS_PER_S)
-        source = Input(topic, handler, freshness_ns)
-        qos = self._qos_of(topic)
+        source = Input(topic, handler, freshness_ns, raw)
+        qos = _looking_on(self._qos_of(topic)) if raw else self._qos_of(topic)
         if qos.durability is DurabilityPolicy.TRANSIENT_LOCAL:
             source.held = deque(maxlen=qos.depth)
         self.inputs[topic] = source
         if self._sink is None:
             events = SubscriptionEventCallbacks()
-            if entry.single_publisher:
+            if entry.single_publisher and not raw:
                 # Publishers that died stay matched for seconds; only live ones count.
                 events.liveliness = lambda info: self._on_liveliness(source, info)
             hear = self.receive if self._virtual is None else self._receive_in_replay
@@ -164,6 +172,7 @@ class BmsNode(LifecycleNode, Generic[P]):
                 lambda message: hear(source, message),
                 qos,
                 event_callbacks=events,
+                raw=raw,
             )
             self._handles.append((self.destroy_subscription, subscription))
         return source
@@ -181,6 +190,8 @@ class BmsNode(LifecycleNode, Generic[P]):
                 source.stale += 1
                 return
             source.oldest_ns = max(source.oldest_ns, age_ns)
+        if source.raw and not isinstance(message, bytes):  # a replay hands over messages
+            message = serialize_message(message)
         source.handler(message)
 
     def every(self, period_s: float, function: Callable[[], None]) -> None:
@@ -274,7 +285,7 @@ class BmsNode(LifecycleNode, Generic[P]):
 
     def _receive_in_replay(self, source: Input, message: Any) -> None:
         # Over DDS a sample may overtake /clock; its stamp proves that its time has come.
-        if message.boot_ns - self.clock.boot_ns() <= _LARGEST_LEAD_NS:
+        if not source.raw and message.boot_ns - self.clock.boot_ns() <= _LARGEST_LEAD_NS:
             self.advance(message.boot_ns)
         self.receive(source, message)
 
@@ -443,3 +454,13 @@ class BmsNode(LifecycleNode, Generic[P]):
             ],
         )
         self._outputs["/diagnostics"].publish(message)
+
+
+def _looking_on(offered: QoSProfile) -> QoSProfile:
+    """How a raw listener subscribes: deep, reliable only where samples are kept for latecomers."""
+    keeps = offered.durability is DurabilityPolicy.TRANSIENT_LOCAL
+    return QoSProfile(
+        depth=_RAW_DEPTH,
+        reliability=ReliabilityPolicy.RELIABLE if keeps else ReliabilityPolicy.BEST_EFFORT,
+        durability=offered.durability,
+    )

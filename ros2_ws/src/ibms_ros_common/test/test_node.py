@@ -9,6 +9,7 @@ from lifecycle_msgs.msg import State
 from msgspec import Meta, Struct
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.serialization import deserialize_message, serialize_message
 
 from ibms_battery.clock import SystemClock, VirtualClock
 from ibms_msgs.msg import Event, PackState
@@ -108,6 +109,16 @@ def test_what_a_topic_keeps_for_latecomers_is_handed_over_with_the_activation(no
     node.trigger_activate()
     assert len(node.heard) == 2  # too old by now
     assert node.inputs["cells/state"].stale == 1
+
+
+def test_a_raw_listener_gets_messages_serialized(node: Sample) -> None:
+    start(node)
+    heard: list[bytes] = []
+    source = node.listen("pack/state", heard.append, raw=True)
+    message = PackState(text="as it came")
+    node.receive(source, message)  # as a replay hands it over
+    node.receive(source, serialize_message(message))  # as it comes over DDS
+    assert [deserialize_message(data, PackState).text for data in heard] == ["as it came"] * 2
 
 
 def test_an_event_carries_who_and_when(node: Sample, sent: list[tuple[str, Any]]) -> None:
