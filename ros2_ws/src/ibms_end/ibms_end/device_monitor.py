@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """One CAN message of a slow device: decoding, freshness, counting. No ROS."""
 
-import math
-
 import can
 
 from ibms_battery.clock import Clock
 from ibms_end.can.bus import BusConfiguration
-from ibms_end.can.codec import FrameDecoder, find_message, limits_of
+from ibms_end.can.codec import FrameDecoder, find_message
 from ibms_end.can.identifier import message_identifier
 from ibms_end.can.latest_values import LatestValues
 from ibms_end.can.receiver import CanReceiver
-from ibms_end.map_schema import Environment, Insulation, Values, holds
+from ibms_end.map_schema import Environment, Insulation, Values
 from ibms_end.mapping import LoadedMap
+from ibms_end.quantity import Quantity
 
 
 class DeviceMonitor:
@@ -37,7 +36,6 @@ class DeviceMonitor:
         )
         self._clock = clock
         self._latest = LatestValues(section.freshness_s)
-        self._limits = {signal.name: limits_of(signal) for signal in message.signals}
 
     def newest(self) -> tuple[int, dict[str, float]] | None:
         """Boot time of the newest frame and all fresh values, or ``None`` without any."""
@@ -47,11 +45,7 @@ class DeviceMonitor:
 
     def value(self, values: dict[str, float], source: Values) -> float:
         """Physical value of ``source``; NaN without it, out of range or where it does not hold."""
-        raw = values.get(source.signal, math.nan)
-        low, high = self._limits[source.signal]
-        if not (low <= raw <= high and holds(source.checks()[0], values)):
-            return math.nan
-        return raw * source.scale + source.offset
+        return Quantity(self.frame.message, source).read(values)
 
     def _take(self, message: can.Message, boot_ns: int) -> None:
         values = self.frame.decode(message.data)

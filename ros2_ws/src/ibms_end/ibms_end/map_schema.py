@@ -120,6 +120,29 @@ class PackSensor(Struct, frozen=True, forbid_unknown_fields=True):
     flags: dict[str, Literal["overrange", "self_test_failed"]] = {}
 
 
+class RedundantPackSensor(Struct, frozen=True, forbid_unknown_fields=True):
+    """Second, independent current sensor. Charging must be positive."""
+
+    message: str
+    current: Values
+    protection: Protection = "end_to_end"
+    freshness_s: Freshness = 0.05
+    faults: Annotated[
+        list[str], Meta(description="signals that are 1 where the current does not hold")
+    ] = []
+
+
+class Identity(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the pack hardware says it is built of; absent signals are not said."""
+
+    message: str
+    series: str | None = None
+    modules: str | None = None
+    temperature_sensors: str | None = None
+    protection: Protection = "end_to_end"
+    freshness_s: Freshness = 3.0
+
+
 class Insulation(Struct, frozen=True, forbid_unknown_fields=True):
     """Insulation monitor."""
 
@@ -156,5 +179,7 @@ class CanMap(Struct, frozen=True, forbid_unknown_fields=True):
     databases: Annotated[list[str], Meta(min_length=1, description="DBC files, from config/can")]
     scan: ScanMap
     pack_sensor: PackSensor
+    redundant_pack_sensor: RedundantPackSensor | None = None
+    identity: Identity | None = None
     insulation: Insulation | None = None
     environment: Environment | None = None

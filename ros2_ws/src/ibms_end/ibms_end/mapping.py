@@ -68,6 +68,7 @@ class _Check:
         self._completeness()
         self._commands()
         self._pack_sensor()
+        self._identity()
         self._slow_sensors()
 
     def _scan_frame(self, path: Keys, frame: ScanFrame, module: int, history: bool) -> None:
@@ -169,6 +170,18 @@ class _Check:
             self._single([*path, key], message, getattr(sensor, key))
         self._integers([*path, "sample_counter"], message, [sensor.sample_counter])
         self._integers([*path, "flags"], message, list(sensor.flags))
+        if (second := self._map.redundant_pack_sensor) is not None:
+            path = ["redundant_pack_sensor"]
+            message = self._message(path, second.message, second.protection)
+            self._single([*path, "current"], message, second.current)
+            self._integers([*path, "faults"], message, list(second.faults))
+
+    def _identity(self) -> None:
+        if (identity := self._map.identity) is not None:
+            path: Keys = ["identity"]
+            message = self._message(path, identity.message, identity.protection)
+            for key in ("series", "modules", "temperature_sensors"):
+                self._integers([*path, key], message, [getattr(identity, key)])
 
     def _slow_sensors(self) -> None:
         if (monitor := self._map.insulation) is not None:

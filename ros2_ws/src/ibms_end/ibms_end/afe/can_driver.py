@@ -11,7 +11,9 @@ from ibms_battery.clock import Clock
 from ibms_battery.pack import Pack
 from ibms_end.afe.driver import SampleHandler, ScanHandler
 from ibms_end.afe.history import HistoryFetch
+from ibms_end.afe.identity import PackIdentity
 from ibms_end.afe.pack_sensor import PackSensorDecoder
+from ibms_end.afe.redundant_sensor import RedundantSensor
 from ibms_end.afe.samples import DriverHealth, Scan
 from ibms_end.afe.scan_assembler import GatheringAssembler, NumberedAssembler
 from ibms_end.afe.scan_decoder import build_decoders
@@ -48,6 +50,9 @@ class CanPackDriver:
         self._counts: Counter[str] = Counter()
         self._live_time = (0, 0)
         self._pack_sensor = PackSensorDecoder(loaded)
+        redundant, identity = loaded.map.redundant_pack_sensor, loaded.map.identity
+        self._redundant = None if redundant is None else RedundantSensor(loaded, redundant)
+        self._identity = None if identity is None else PackIdentity(loaded, identity)
         scan = loaded.map.scan
         decoders = build_decoders(loaded, pack)
         self._assembler: NumberedAssembler | GatheringAssembler
@@ -56,7 +61,7 @@ class CanPackDriver:
                 pack, decoders, self._live_scan, timeout_s=pack.scan_period_s
             )
         else:
-            self._assembler = GatheringAssembler(pack, decoders, on_scan)
+            self._assembler = GatheringAssembler(pack, decoders, self._live_scan)
         self._past: NumberedAssembler | None = None
         if scan.history_request_message is not None:
             self._history_request = FrameEncoder(
@@ -79,10 +84,11 @@ class CanPackDriver:
             self._balancing = FrameEncoder(find_message(loaded.database, scan.balancing_message))
         past = self._past.decoders if self._past else []
         freshness_of_s = {d.identifier: d.freshness_s for d in (*decoders, *past)}
-        sensor = self._pack_sensor
-        freshness_of_s[sensor.identifier] = max(
-            sensor.freshness_s, freshness_of_s.get(sensor.identifier, 0.0)
-        )
+        for source in (self._pack_sensor, self._redundant, self._identity):
+            if source is not None:  # a foreign message may carry several things
+                freshness_of_s[source.identifier] = max(
+                    source.freshness_s, freshness_of_s.get(source.identifier, 0.0)
+                )
         self._receiver = CanReceiver(
             bus,
             freshness_of_s,
@@ -127,19 +133,31 @@ class CanPackDriver:
         counts = Counter(bus.counts) + Counter(self._counts) + Counter(self._assembler.counts)
         frames = [decoder.frame for decoder in self._assembler.decoders]
         _add_frames(counts, "scan frames", frames)
-        _add_frames(counts, "pack sensor frames", [self._pack_sensor.frame])
+        others = {"pack sensor frames": self._pack_sensor.frame}
+        if self._redundant is not None:
+            others["redundant sensor frames"] = self._redundant.frame
+        if self._identity is not None:
+            others["identity frames"] = self._identity.frame
+        for what, frame in others.items():
+            _add_frames(counts, what, [frame])
         if self._past is not None:
             counts += Counter(self._fetch.counts)
             _add_frames(counts, "history frames", [d.frame for d in self._past.decoders])
-        reduced = [f.message.name for f in (*frames, self._pack_sensor.frame) if not f.protected]
+        reduced = [f.message.name for f in (*frames, *others.values()) if not f.protected]
         problem = bus.recent_problem(self._clock.boot_ns())
         return DriverHealth(counts, bus.connected, problem, reduced)
 
     def _take(self, message: can.Message, boot_ns: int) -> None:
         identifier = frame_identifier(message)
+        if self._redundant is not None and identifier == self._redundant.identifier:
+            self._redundant.take(message.data, boot_ns)
+        if self._identity is not None and identifier == self._identity.identifier:
+            self._identity.take(message.data, boot_ns)
         if identifier == self._pack_sensor.identifier:
             sample = self._pack_sensor.decode(message.data, boot_ns)
             if sample is not None:
+                if self._redundant is not None:
+                    self._redundant.add_to(sample)
                 self._on_sample(sample)
         # A foreign message may carry the current and cells as well, so it goes on.
         if not self._assembler.take(identifier, message.data, boot_ns) and self._past is not None:
@@ -153,6 +171,8 @@ class CanPackDriver:
 
     def _live_scan(self, scan: Scan) -> None:
         self._live_time = (scan.boot_ns, scan.device_time_ms)
+        if self._identity is not None:
+            self._identity.add_to(scan)
         self._on_scan(scan)
         if self._past is not None:
             self._fetch.live(scan.scan_counter, scan.boot_ns)

@@ -17,6 +17,9 @@ def cell_message(scan: Scan, sample: PackSample | None) -> CellMeasurement:
         frames_missing=scan.frames_missing,
         frames_rejected=scan.frames_rejected,
         reduced_integrity=scan.reduced_integrity,
+        hardware_series=scan.hardware_series,
+        hardware_modules=scan.hardware_modules,
+        hardware_temperature_sensors=scan.hardware_temperature_sensors,
         current_a=sample.current_a if sample is not None else float("nan"),
         charge_c=sample.charge_c if sample is not None else float("nan"),
     )
@@ -41,6 +44,7 @@ def pack_message(sample: PackSample) -> PackMeasurement:
         (PackMeasurement.VALID_LINK_VOLTAGE, sample.link_voltage_v),
         (PackMeasurement.VALID_SHUNT_TEMPERATURE, sample.shunt_temperature_c),
         (PackMeasurement.VALID_CHARGE, sample.charge_c),
+        (PackMeasurement.VALID_REDUNDANT_CURRENT, sample.redundant_current_a),
     ):
         valid |= bit if value == value else 0  # NaN is unequal to itself
     return PackMeasurement(
@@ -51,6 +55,8 @@ def pack_message(sample: PackSample) -> PackMeasurement:
         link_voltage_v=sample.link_voltage_v,
         shunt_temperature_c=sample.shunt_temperature_c,
         charge_c=sample.charge_c,
+        redundant_current_a=sample.redundant_current_a,
+        redundant_boot_ns=sample.redundant_boot_ns,
         valid=valid,
         status=sample.status,
         frames_rejected=sample.frames_rejected,

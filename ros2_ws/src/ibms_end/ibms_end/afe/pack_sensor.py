@@ -2,10 +2,11 @@
 """Decoding of the pack's current and voltage sensor. No ROS."""
 
 from ibms_end.afe.samples import SENSOR_FLAGS, PackSample
-from ibms_end.can.codec import FrameDecoder, find_message, limits_of
+from ibms_end.can.codec import FrameDecoder, find_message
 from ibms_end.can.identifier import message_identifier
-from ibms_end.map_schema import Checks, Values, holds
+from ibms_end.map_schema import Values
 from ibms_end.mapping import LoadedMap
+from ibms_end.quantity import Quantity
 
 _QUANTITIES = {
     "current": "current_a",
@@ -27,12 +28,11 @@ class PackSensorDecoder:
         self.freshness_s = sensor.freshness_s
         self._counter_signal = sensor.sample_counter
         self._flags = [(signal, SENSOR_FLAGS[flag]) for signal, flag in sensor.flags.items()]
-        self._sources: list[tuple[str, Values, Checks, float, float]] = []
-        for key, quantity in _QUANTITIES.items():
-            values: Values | None = getattr(sensor, key)
-            if values is not None:
-                low, high = limits_of(message.get_signal_by_name(values.signal))
-                self._sources.append((quantity, values, values.checks()[0], low, high))
+        self._quantities: list[tuple[str, Quantity]] = []
+        for key, name in _QUANTITIES.items():
+            source: Values | None = getattr(sensor, key)
+            if source is not None:
+                self._quantities.append((name, Quantity(message, source)))
         self._counter = 0
         self._rejected_seen = 0
 
@@ -45,10 +45,8 @@ class PackSensorDecoder:
         if values is None:
             return None
         sample = PackSample(boot_ns, reduced_integrity=not self.frame.protected)
-        for quantity, source, checks, low, high in self._sources:
-            raw = values.get(source.signal)
-            if raw is not None and low <= raw <= high and holds(checks, values):
-                setattr(sample, quantity, raw * source.scale + source.offset)
+        for name, quantity in self._quantities:
+            setattr(sample, name, quantity.read(values))
         self._counter = (self._counter + 1) & 0xFFFFFFFF
         sample.sample_counter = self._counter
         if self._counter_signal is not None:

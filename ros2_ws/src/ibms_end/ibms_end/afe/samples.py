@@ -42,6 +42,9 @@ class Scan:
     frames_missing: int = 0
     frames_rejected: int = 0
     reduced_integrity: bool = False
+    hardware_series: int = 0  # what the pack hardware says of itself; 0: not said
+    hardware_modules: int = 0
+    hardware_temperature_sensors: int = 0
 
     def receive_status(self, module: int, status: int) -> None:
         """Add the flags of one more message of a module, which thereby counts as received."""
@@ -81,6 +84,8 @@ class PackSample:
     link_voltage_v: float = float("nan")
     charge_c: float = float("nan")
     shunt_temperature_c: float = float("nan")
+    redundant_current_a: float = float("nan")
+    redundant_boot_ns: int = 0  # 0: there is no second sensor, or nothing came yet
     status: int = 0
     frames_rejected: int = 0
     reduced_integrity: bool = False

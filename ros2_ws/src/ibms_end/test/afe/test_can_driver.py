@@ -28,7 +28,15 @@ def patient(loaded: LoadedMap, sensor_s: float = 5.0) -> LoadedMap:
     scan = loaded.map.scan
     frames = [replace(frame, freshness_s=5.0) for frame in scan.frames]
     sensor = replace(loaded.map.pack_sensor, freshness_s=sensor_s)
-    can_map = replace(loaded.map, scan=replace(scan, frames=frames), pack_sensor=sensor)
+    redundant = loaded.map.redundant_pack_sensor
+    if redundant is not None:
+        redundant = replace(redundant, freshness_s=5.0)
+    can_map = replace(
+        loaded.map,
+        scan=replace(scan, frames=frames),
+        pack_sensor=sensor,
+        redundant_pack_sensor=redundant,
+    )
     return replace(loaded, map=can_map)
 
 
@@ -45,6 +53,8 @@ class RobotOnCan:
         self._live = AfeDevice(loaded, pack)
         self._past = AfeDevice(loaded, pack, "AfeHistory")
         self._sensor = FrameEncoder(find_message(loaded.database, "PackSensor"))
+        self._redundant = FrameEncoder(find_message(loaded.database, "PackSensorRedundant"))
+        self._identity = FrameEncoder(find_message(loaded.database, "PackIdentity"))
         find = loaded.database
         self._request = FrameDecoder(find_message(find, "AfeHistoryRequest"), protected=True)
         self._balancing = FrameDecoder(find_message(find, "AfeBalancing"), protected=True)
@@ -63,6 +73,16 @@ class RobotOnCan:
     def sample(self, current_a: float) -> None:
         """Send one sample of the pack sensor."""
         self.bus.send(self._sensor.encode({"Current": current_a, "PackVoltage": 44.0}))
+
+    def sample_redundant(self, current_a: float) -> None:
+        """Send one sample of the second current sensor."""
+        self.bus.send(self._redundant.encode({"Current": current_a}))
+
+    def introduce(self) -> None:
+        """Say what it is built of."""
+        self.bus.send(
+            self._identity.encode({"SeriesCells": 12, "AfeModules": 1, "TemperatureSensors": 4})
+        )
 
     def send_past(self, counter: int) -> None:
         """Send one past scan."""
@@ -180,6 +200,27 @@ def test_scans_and_samples_arrive(device: RobotOnCan, drive: Callable[..., Drive
     assert health.reduced_integrity == []
     assert health.counts["scan_complete"] == 3
     assert health.counts["received"] == 6
+
+
+def test_second_current_and_identity_come_with_samples_and_scans(
+    device: RobotOnCan, drive: Callable[..., Driven]
+) -> None:
+    driven = drive()
+    device.scan()
+    device.sample(1.0)
+    device.sample_redundant(1.25)
+    device.introduce()
+    device.sample(1.5)
+    device.scan()
+    driven.wait(lambda: len(driven.scans) == 2 and len(driven.samples) == 2)
+    first, second = driven.samples
+    assert np.isnan(first.redundant_current_a)
+    assert first.redundant_boot_ns == 0
+    assert second.redundant_current_a == pytest.approx(1.25)
+    assert first.boot_ns <= second.redundant_boot_ns <= second.boot_ns
+    assert [scan.hardware_series for scan in driven.scans] == [0, 12]
+    assert driven.scans[1].hardware_modules == 1
+    assert driven.scans[1].hardware_temperature_sensors == 4
 
 
 def test_gap_while_running_is_fetched_late_and_once(

@@ -18,6 +18,7 @@ def scan() -> Scan:
     made.receive_status(0, 4)
     made.module_voltage_v[0], made.afe_temperature_c[0] = 7.1, 30.0
     made.boot_ns, made.scan_counter, made.device_time_ms = 1234, 2**32 - 1, 77
+    made.hardware_series, made.hardware_modules, made.hardware_temperature_sensors = 3, 2, 5
     made.frames_missing, made.frames_rejected, made.reduced_integrity = 1, 2, True
     return made
 
@@ -38,6 +39,8 @@ def test_cells() -> None:
     assert (message.frames_missing, message.frames_rejected) == (1, 2)
     assert message.reduced_integrity
     assert not message.late
+    said = (message.hardware_series, message.hardware_modules)
+    assert (*said, message.hardware_temperature_sensors) == (3, 2, 5)
     assert (message.current_a, message.charge_c) == (-5.0, 10.0)
 
 
@@ -55,15 +58,17 @@ def test_cells_without_a_sample() -> None:
         ("link_voltage_v", PackMeasurement.VALID_LINK_VOLTAGE),
         ("shunt_temperature_c", PackMeasurement.VALID_SHUNT_TEMPERATURE),
         ("charge_c", PackMeasurement.VALID_CHARGE),
+        ("redundant_current_a", PackMeasurement.VALID_REDUNDANT_CURRENT),
     ],
 )
 def test_pack_sample_with_one_quantity(quantity: str, bit: int) -> None:
-    sample = PackSample(9, 8, status=2, frames_rejected=3)
+    sample = PackSample(9, 8, redundant_boot_ns=7, status=2, frames_rejected=3)
     setattr(sample, quantity, 1.5)
     message = pack_message(sample)
     assert message.valid == bit
     assert getattr(message, quantity) == 1.5
     assert (message.boot_ns, message.sample_counter) == (9, 8)
+    assert message.redundant_boot_ns == 7
     assert (message.status, message.frames_rejected) == (2, 3)
     assert not message.reduced_integrity
 
