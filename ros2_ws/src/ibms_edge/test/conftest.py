@@ -63,7 +63,7 @@ class NodeAlone:
         message.boot_ns = self.clock.boot_ns()
         self.node.receive(self.node.inputs[topic], message)
 
-    def hear_all(self, voltage_v: float = 3.7, **state: Any) -> None:
+    def healthy(self, voltage_v: float = 3.7, **state: Any) -> list[tuple[str, Any]]:
         """Healthy inputs of a pack in drive; ``state`` sets fields of cells/state."""
         cells = CellStates(current_a=0.0)
         cells.voltage_v = array("f", [voltage_v] * 12)
@@ -73,11 +73,15 @@ class NodeAlone:
         cells.bleed_active = array("B", bytes(12))
         for name, value in state.items():
             setattr(cells, name, value)
-        for topic, message in (
+        return [
             ("cells/state", cells),
             ("pack/state", PackState(state=PackState.STATE_DRIVE)),
             ("protection/status", ProtectionStatus()),
-        ):
+        ]
+
+    def hear_all(self, voltage_v: float = 3.7, **state: Any) -> None:
+        """Hand the node what it listens to of the healthy inputs."""
+        for topic, message in self.healthy(voltage_v, **state):
             if topic in self.node.inputs:
                 self.hear(topic, message)
 

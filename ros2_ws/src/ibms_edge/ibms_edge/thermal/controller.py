@@ -4,6 +4,9 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
+from ibms_edge.thermal.preconditioning import Wish
+from ibms_edge.thermal.temperatures import CellTemperatures
+
 
 class Mode(IntEnum):
     """Thermal modes; equal to ThermalState.MODE_*."""
@@ -12,6 +15,7 @@ class Mode(IntEnum):
     COOLING = 1
     HEATING = 2
     SENSOR_FAILURE = 3
+    PRECONDITIONING = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,12 @@ class Actuators:
     heater: float = 0.0
 
 
+OFF = Actuators()
+HEAT = Actuators(pump=1.0, heater=1.0)
+COOL_IN_FULL = Actuators(pump=1.0, fan=1.0, chiller=1.0)
+BLIND = Actuators(pump=1.0, fan=1.0)  # evens out and carries off what heat there is
+
+
 @dataclass(frozen=True)
 class Thresholds:
     """Cell temperatures at which cooling and heating begin and end [degC]."""
@@ -33,41 +43,66 @@ class Thresholds:
     cool_full_c: float = 45.0
     heat_on_c: float = 5.0
     heat_off_c: float = 10.0
+    fewest_known: float = 0.5  # share of cells; with fewer the rest says nothing about the pack
 
 
 class ThermalController:
-    """Chooses mode and actuators from the coldest and hottest cell sensor."""
+    """Chooses mode and actuators from the cells' temperatures."""
 
     def __init__(self, thresholds: Thresholds | None = None) -> None:
         self.thresholds = thresholds or Thresholds()
         self.mode = Mode.OFF
 
-    def update(self, coldest_c: float, hottest_c: float, may_heat: bool) -> Actuators:
+    def knows_enough(self, cells: CellTemperatures) -> bool:
+        """Whether the known temperatures speak for the pack."""
+        return cells.known > 0.0 and cells.known >= self.thresholds.fewest_known
+
+    def update(
+        self,
+        cells: CellTemperatures,
+        may_heat: bool,
+        wish: Wish = Wish.NONE,
+        runaway: bool = False,
+    ) -> Actuators:
         """Actuators now.
 
         Args:
-            coldest_c: coldest valid sensor [degC]; NaN if none is valid.
-            hottest_c: hottest valid sensor [degC]; NaN if none is valid.
-            may_heat: a heater may run (pack in use and no fault).
+            cells: the cells' temperatures.
+            may_heat: ordinary heating may run (pack in use and no fault).
+            wish: of a preconditioning that is permitted.
+            runaway: the thermal-runaway alarm stands.
         """
         limits = self.thresholds
-        if coldest_c != coldest_c or hottest_c != hottest_c:
-            self.mode = Mode.SENSOR_FAILURE
-            return Actuators(pump=1.0, fan=1.0)
-        if hottest_c >= limits.cool_on_c:
+        if runaway:
             self.mode = Mode.COOLING
-        elif coldest_c <= limits.heat_on_c and may_heat:
-            self.mode = Mode.HEATING
-        elif (
-            self.mode is Mode.SENSOR_FAILURE
-            or (self.mode is Mode.COOLING and hottest_c <= limits.cool_off_c)
-            or (self.mode is Mode.HEATING and (coldest_c >= limits.heat_off_c or not may_heat))
-        ):
-            self.mode = Mode.OFF
+            return COOL_IN_FULL
+        if not self.knows_enough(cells):
+            self.mode = Mode.SENSOR_FAILURE
+            return BLIND
+        self.mode = self._next_mode(cells, may_heat, wish)
         if self.mode is Mode.COOLING:
             span_c = limits.cool_full_c - limits.cool_on_c
-            demand = min(1.0, max(0.2, (hottest_c - limits.cool_on_c) / span_c))
+            demand = min(1.0, max(0.2, (cells.hottest_c - limits.cool_on_c) / span_c))
             return Actuators(pump=1.0, fan=demand, chiller=demand)
+        if self.mode is Mode.PRECONDITIONING:
+            return HEAT if wish is Wish.HEAT else COOL_IN_FULL
+        return HEAT if self.mode is Mode.HEATING else OFF
+
+    def _next_mode(self, cells: CellTemperatures, may_heat: bool, wish: Wish) -> Mode:
+        limits = self.thresholds
+        if cells.hottest_c >= limits.cool_on_c:
+            return Mode.COOLING
+        # A sensor that failed may be that of the hottest cell: cooling does not end on its silence.
+        if self.mode is Mode.COOLING and (cells.hottest_c > limits.cool_off_c or cells.known < 1.0):
+            return Mode.COOLING
+        if wish is Wish.COOL:
+            return Mode.PRECONDITIONING
+        if cells.hottest_c >= limits.cool_off_c:
+            return Mode.OFF  # nothing heats while a cell is warm
+        if wish is Wish.HEAT:
+            return Mode.PRECONDITIONING
         if self.mode is Mode.HEATING:
-            return Actuators(pump=1.0, heater=1.0)
-        return Actuators()
+            is_cold = cells.coldest_c < limits.heat_off_c
+        else:
+            is_cold = cells.coldest_c <= limits.heat_on_c
+        return Mode.HEATING if may_heat and is_cold else Mode.OFF

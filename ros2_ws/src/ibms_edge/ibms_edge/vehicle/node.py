@@ -17,7 +17,7 @@ from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.can.receiver import CanReceiver
 from ibms_end.hardware_node import HardwareNode
 from ibms_end.mapping import load_map
-from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus
+from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus, ThermalState
 from ibms_msgs.srv import ClearFaults, RequestPackState
 from ibms_ros_common.diagnostics import WARN, Status
 
@@ -62,6 +62,7 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
         self._state: PackState | None = None
         self._limits: PackLimits | None = None
         self._status: ProtectionStatus | None = None
+        self._runaway_alarm = False  # kept when thermal control falls silent
         self._sequence: int | None = None
         self._request_ns = 0
         self._vehicle_holds = False
@@ -78,6 +79,7 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
         self.listen("pack/state", self._on_state)
         self.listen("pack/limits", self._on_limits)
         self.listen("protection/status", self._on_status)
+        self.listen("thermal/state", self._on_thermal)
         self.every(_PERIOD_S, self._send)
         self.every(_BATTERY_STATE_PERIOD_S, self._publish_battery_state)
         self.diagnose("vehicle", self._report)
@@ -95,6 +97,9 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
     def _on_status(self, message: ProtectionStatus) -> None:
         self._status = message
         self._send_status_on_change()
+
+    def _on_thermal(self, message: ThermalState) -> None:
+        self._runaway_alarm = message.runaway_alarm
 
     # Requests of the vehicle: received in the bus thread, carried out in the executor.
 
@@ -199,7 +204,11 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
         # A silent supervisor counts as its wish for zero current.
         supervised = state is not None and now_ns - state.boot_ns <= _INPUT_STALE_NS
         zero_current = not supervised or (state is not None and state.zero_current_requested)
-        values: dict[str, float] = {"ZeroCurrentRequest": int(zero_current), "Valid": 0}
+        values: dict[str, float] = {
+            "ZeroCurrentRequest": int(zero_current),
+            "ThermalRunaway": int(self._runaway_alarm),
+            "Valid": 0,
+        }
         if cells is not None and now_ns - cells.boot_ns <= _INPUT_STALE_NS:
             voltage_v = np.frombuffer(cells.voltage_v, np.float32)
             temperature_c = np.frombuffer(cells.temperature_c, np.float32)

@@ -3,18 +3,21 @@
 
 from array import array
 from collections.abc import Callable
-from math import nan
+from math import isnan, nan
 from typing import Any
 
 import can
 import pytest
 
+from ibms_battery.clock import NS_PER_S
 from ibms_edge.thermal.node import ThermalControl
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.mapping import load_map
-from ibms_msgs.msg import ThermalState
+from ibms_msgs.msg import Event, PackState, ProtectionStatus, ThermalState
+from ibms_msgs.srv import RequestPreconditioning
 
 Start = Callable[..., Any]
+RUNAWAY = 999  # identifier of the diagnosis, whatever the shipped table says
 
 
 @pytest.fixture
@@ -22,7 +25,26 @@ def alone(start: Start, monkeypatch: pytest.MonkeyPatch) -> Any:
     alone = start(ThermalControl)
     alone.frames = []
     monkeypatch.setattr(alone.node._receiver, "send", alone.frames.append)
+    monkeypatch.setattr(alone.node, "_runaway_id", RUNAWAY)
     return alone
+
+
+def verdict(alone: Any, iteration: int, *active: int) -> None:
+    """A status of protection with these diagnoses active."""
+    status = ProtectionStatus(iteration=iteration)
+    status.active_diagnosis = array("H", active)
+    if active:
+        status.reaction = ProtectionStatus.REACTION_OPEN_NOW
+    alone.hear("protection/status", status)
+
+
+def ask(alone: Any, target_c: float, duration_s: float = 600.0) -> Any:
+    request = RequestPreconditioning.Request(target_temperature_c=target_c, duration_s=duration_s)
+    return alone.node._on_request(request, RequestPreconditioning.Response())
+
+
+def texts(alone: Any) -> list[str]:
+    return [message.text for topic, message in alone.sent if topic == "events"]
 
 
 def test_hot_cells_are_cooled_by_frames(alone: Any, config: Any, pack: Any) -> None:
@@ -76,3 +98,129 @@ def test_feedback_is_held_against_the_command(alone: Any, config: Any, pack: Any
 
 def test_thresholds_the_wrong_way_round_are_refused(start: Start) -> None:
     assert not start(ThermalControl, cool_on_c=30.0, cool_off_c=31.0).node.is_active
+
+
+def test_the_heater_runs_in_use_and_stops_when_anybody_is_silent(alone: Any) -> None:
+    cold = array("f", [0.0] * 12)
+    alone.run(1.0, temperature_c=cold)
+    assert alone.newest("thermal/state").heater_ratio == 1.0
+    for silent in ("pack/state", "protection/status", "cells/state"):
+        alone.run(1.0, temperature_c=cold)
+        assert alone.newest("thermal/state").heater_ratio == 1.0
+        for _ in range(20):
+            alone.advance(0.1)
+            for topic, message in alone.healthy(temperature_c=cold):
+                if topic != silent:
+                    alone.hear(topic, message)
+        assert alone.newest("thermal/state").heater_ratio == 0.0, silent
+
+
+def test_the_heater_never_runs_with_a_fault_that_opens(alone: Any) -> None:
+    cold = array("f", [0.0] * 12)
+    alone.run(1.0, temperature_c=cold)
+    verdict(alone, 7, 101)
+    alone.advance(0.5)
+    assert alone.newest("thermal/state").heater_ratio == 0.0
+
+
+def test_a_runaway_raises_the_alarm_at_once_with_its_time(alone: Any) -> None:
+    alone.run(1.0)
+    assert not alone.newest("thermal/state").runaway_alarm
+    detected_ns = alone.clock.boot_ns()
+    verdict(alone, 7, 101, RUNAWAY)
+    state = alone.newest("thermal/state")  # no time has passed
+    assert state.runaway_alarm
+    assert state.runaway_boot_ns == detected_ns
+    stamp = state.runaway_stamp
+    assert stamp.sec * NS_PER_S + stamp.nanosec == alone.clock.wall_ns()
+    assert (state.pump_ratio, state.fan_ratio, state.chiller_ratio) == (1.0, 1.0, 1.0)
+    assert state.heater_ratio == 0.0
+    event = alone.newest("events")
+    assert event.diagnosis == RUNAWAY
+    assert event.severity == Event.SEVERITY_ERROR
+    alone.advance(3.0)
+    assert alone.newest("thermal/state").runaway_boot_ns == detected_ns
+    assert len(texts(alone)) == 1
+
+
+def test_the_alarm_stays_until_the_faults_are_cleared(alone: Any) -> None:
+    alone.run(1.0)
+    verdict(alone, 7, RUNAWAY)
+    alone.advance(600.0)
+    assert alone.newest("thermal/state").runaway_alarm
+    verdict(alone, 1)  # protection was restarted
+    assert alone.newest("thermal/state").runaway_alarm
+    verdict(alone, 2, RUNAWAY)
+    verdict(alone, 3)
+    state = alone.newest("thermal/state")
+    assert not state.runaway_alarm
+    assert state.runaway_boot_ns == state.runaway_stamp.sec == 0
+    assert texts(alone)[-1] == "the alarm of thermal runaway was acknowledged"
+
+
+def test_after_a_restart_of_this_node_the_alarm_keeps_its_time(alone: Any) -> None:
+    alone.run(1.0)
+    event = Event(source="protection", kind=Event.KIND_FAULT_SET, diagnosis=RUNAWAY)
+    event.header.stamp.sec = 1_234
+    detected_ns = alone.clock.boot_ns()
+    alone.hear("events", event)  # kept for latecomers
+    alone.advance(30.0)
+    verdict(alone, 400, RUNAWAY)
+    state = alone.newest("thermal/state")
+    assert state.runaway_boot_ns == detected_ns
+    assert state.runaway_stamp.sec == 1_234
+
+
+def test_preconditioning_heats_in_standby_and_ends_at_its_target(alone: Any) -> None:
+    cool = array("f", [12.0] * 12)
+    standby = PackState(state=PackState.STATE_STANDBY)
+    alone.run(1.0, temperature_c=cool)
+    alone.hear("pack/state", standby)
+    response = ask(alone, 20.0)
+    assert response.success
+    assert response.code == RequestPreconditioning.Response.CODE_OK
+    assert response.message == "heats to 20 degC for 600 s at the most"
+    state = alone.newest("thermal/state")
+    assert state.mode == ThermalState.MODE_PRECONDITIONING
+    assert state.preconditioning_target_c == 20.0
+    assert state.heater_ratio == 1.0
+    alone.run(1.0, temperature_c=array("f", [20.0] * 12))
+    state = alone.newest("thermal/state")
+    assert state.heater_ratio == 0.0
+    assert isnan(state.preconditioning_target_c)
+    assert texts(alone)[-1] == "preconditioning ends: the target is reached"
+
+
+def test_preconditioning_is_refused_with_a_code_and_a_reason(alone: Any) -> None:
+    codes = RequestPreconditioning.Response
+    alone.run(1.0, temperature_c=array("f", [12.0] * 12))
+    response = ask(alone, 60.0)
+    assert not response.success
+    assert response.code == codes.CODE_OUT_OF_RANGE
+    assert "10 to 31 degC" in response.message
+    alone.run(1.0, temperature_c=array("f", [12.0] * 12), soc=array("f", [0.5] * 11 + [0.1]))
+    response = ask(alone, 20.0)
+    assert response.code == codes.CODE_FORBIDDEN
+    assert response.message == "the state of charge is 10 %, needed are 20 %"
+    verdict(alone, 7, 101)
+    assert "fault" in ask(alone, 20.0).message
+    assert not alone.newest("thermal/state").heater_ratio
+    alone.node.trigger_deactivate()
+    assert ask(alone, 20.0).code == codes.CODE_NOT_ACTIVE
+
+
+def test_a_request_without_a_target_ends_it(alone: Any) -> None:
+    alone.run(1.0, temperature_c=array("f", [12.0] * 12))
+    ask(alone, 20.0)
+    assert alone.newest("thermal/state").heater_ratio == 1.0
+    assert ask(alone, nan).success
+    assert alone.newest("thermal/state").heater_ratio == 0.0
+
+
+def test_a_fault_ends_preconditioning_and_is_named(alone: Any) -> None:
+    alone.run(1.0, temperature_c=array("f", [12.0] * 12))
+    ask(alone, 20.0)
+    verdict(alone, 7, 101)
+    alone.advance(0.5)
+    assert alone.newest("thermal/state").heater_ratio == 0.0
+    assert texts(alone)[-1] == "preconditioning ends: a fault stands that opens the pack"

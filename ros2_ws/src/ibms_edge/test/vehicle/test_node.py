@@ -15,7 +15,7 @@ from ibms_battery.pack import Pack
 from ibms_edge.vehicle.node import VehicleInterface
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.mapping import load_map
-from ibms_msgs.msg import PackLimits, PackState, ProtectionStatus
+from ibms_msgs.msg import PackLimits, PackState, ProtectionStatus, ThermalState
 from ibms_msgs.srv import RequestPackState
 
 Start = Callable[..., Any]
@@ -155,3 +155,19 @@ def test_battery_state_for_robots(vehicle: Vehicle) -> None:
     assert message.present
     assert message.percentage == pytest.approx(0.5)
     assert len(message.cell_voltage) == 12
+
+
+def test_the_runaway_alarm_is_on_the_bus_within_a_second_and_outlives_its_sender(
+    vehicle: Vehicle,
+) -> None:
+    alone = vehicle.alone
+    alone.run(0.5)
+    assert vehicle.newest("VehicleBattery")["ThermalRunaway"] == 0
+    alone.hear("thermal/state", ThermalState(runaway_alarm=True))
+    alone.run(0.2)
+    assert vehicle.newest("VehicleBattery")["ThermalRunaway"] == 1
+    alone.advance(10.0)
+    assert vehicle.newest("VehicleBattery")["ThermalRunaway"] == 1
+    alone.hear("thermal/state", ThermalState())
+    alone.run(0.2)
+    assert vehicle.newest("VehicleBattery")["ThermalRunaway"] == 0
