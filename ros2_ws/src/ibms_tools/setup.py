@@ -21,6 +21,7 @@ setup(
     description="Command-line tools of IBMS: demo, record, replay, benchmarks, evaluation, doctor.",
     license="Apache-2.0",
     entry_points={
+        "can.interface": ["ibms_memory = ibms_tools.campaign.memory_bus:MemoryBus"],
         "console_scripts": [
             "replayed_nodes = ibms_tools.playback.process:main",
         ],
