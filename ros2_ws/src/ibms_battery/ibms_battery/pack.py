@@ -2,13 +2,15 @@
 """Description of a pack as configuration: cells, arrangement, switches and timing."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from ibms_battery import configuration
+from ibms_battery.pack_checks import check_pack
 
 
 def unit(name: str) -> dict[str, str]:
@@ -40,12 +42,77 @@ class Cell(Struct, forbid_unknown_fields=True, frozen=True):
     source: Annotated[str, Meta(description="where the figures come from")]
 
 
+class LifePoint(Struct, forbid_unknown_fields=True, frozen=True):
+    """A point of a contactor's life curve."""
+
+    current_a: Annotated[PositiveFloat, Meta(extra_json_schema=unit("A"))]
+    operations: Annotated[float, Meta(ge=1, description="openings at that current it lasts for")]
+
+
 class Switch(Struct, forbid_unknown_fields=True, frozen=True):
     """A contactor or reconfiguration switch."""
 
     name: Name
     closing_time_s: Annotated[float, Meta(gt=0, le=1)] = 0.02
     opening_time_s: Annotated[float, Meta(gt=0, le=0.1)] = 0.015
+    maximum_break_current_a: Annotated[
+        PositiveFloat | None,
+        Meta(
+            description="above it the contactor is held closed for the fuse; without a value: what "
+            "flows through it is limited otherwise, or it opens whatever flows",
+            extra_json_schema=unit("A"),
+        ),
+    ] = None
+    opens_first_at: Annotated[
+        Literal["charge", "discharge", "either"],
+        Meta(description="direction of current at which it is the better one to break it"),
+    ] = "either"
+    life_curve: Annotated[
+        list[LifePoint],
+        Meta(
+            description="current rising, operations falling; up to the first current the contacts "
+            "last as long as the mechanics; empty: not known"
+        ),
+    ] = []
+
+
+class MeltingPoint(Struct, forbid_unknown_fields=True, frozen=True):
+    """A point of a fuse's melting curve."""
+
+    current_a: Annotated[PositiveFloat, Meta(extra_json_schema=unit("A"))]
+    time_s: Annotated[PositiveFloat, Meta(extra_json_schema=unit("s"))]
+
+
+class Fuse(Struct, forbid_unknown_fields=True, frozen=True):
+    """The main fuse. The simulated plant melts it by the same curve."""
+
+    rated_current_a: Annotated[PositiveFloat, Meta(extra_json_schema=unit("A"))]
+    melting_curve: Annotated[
+        list[MeltingPoint],
+        Meta(min_length=2, description="current rising, time to clear falling"),
+    ]
+    clearing_time_s: Annotated[
+        float,
+        Meta(gt=0, le=5, description="contactors are held closed for the fuse at most this long"),
+    ]
+
+    def melting_time_s(self, current_a: float) -> float:
+        """Time to clear at a steady current of either sign [s]; infinite up to the rated current.
+
+        Straight lines in the double-logarithmic diagram, as melting curves are drawn. Between rated
+        current and first point the first point's time holds, beyond the last point I^2 t is
+        constant, as without loss of heat (IEC 60269-1, pre-arcing I^2 t).
+        """
+        magnitude_a = abs(current_a)
+        if not magnitude_a > self.rated_current_a:
+            return math.inf
+        first, last = self.melting_curve[0], self.melting_curve[-1]
+        if magnitude_a <= first.current_a:
+            return first.time_s
+        if magnitude_a >= last.current_a:
+            return last.time_s * (last.current_a / magnitude_a) ** 2
+        points = [(point.current_a, point.time_s) for point in self.melting_curve]
+        return interpolate_logarithmic(points, magnitude_a)
 
 
 class Transition(Struct, forbid_unknown_fields=True, frozen=True):
@@ -56,6 +123,35 @@ class Transition(Struct, forbid_unknown_fields=True, frozen=True):
     requires_precharged: Annotated[
         bool, Meta(description="only while the link voltage has reached the precharge ratio")
     ] = False
+    requires_link_discharged: Annotated[
+        bool,
+        Meta(description="only while the link voltage is below precharge.discharged_ratio"),
+    ] = False
+    after_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=5,
+            description="only after the source has been verified for this long",
+            extra_json_schema=unit("s"),
+        ),
+    ] = 0.0
+    requires_string: Annotated[
+        Name | None,
+        Meta(description="only while the voltage of this string fits the link voltage"),
+    ] = None
+    string_tolerance_v: Annotated[
+        PositiveFloat | None,
+        Meta(description="how near it must be for that", extra_json_schema=unit("V")),
+    ] = None
+
+
+class Bypass(Struct, forbid_unknown_fields=True, frozen=True):
+    """A way around some cells, laid over every configuration that holds them in the circuit."""
+
+    cells: Annotated[list[int], Meta(min_length=1, description="cells that it takes out")]
+    opens: Annotated[list[Name], Meta(min_length=1, description="switches to open, first")]
+    closes: Annotated[list[Name], Meta(min_length=1, description="switches to close thereafter")]
 
 
 class Switching(Struct, forbid_unknown_fields=True, frozen=True):
@@ -68,6 +164,7 @@ class Switching(Struct, forbid_unknown_fields=True, frozen=True):
     transitions: Annotated[
         list[Transition], Meta(description="allowed ways; opening everything is always allowed")
     ]
+    bypasses: Annotated[list[Bypass], Meta(description="ways around cells; empty: none")] = []
 
     def index(self, name: str) -> int:
         """Position of switch ``name`` in the board's bit masks."""
@@ -75,8 +172,11 @@ class Switching(Struct, forbid_unknown_fields=True, frozen=True):
 
     def mask(self, configuration_name: str) -> int:
         """Bit mask of the switches closed in a configuration."""
-        closed = self.configurations[configuration_name]
-        return sum(1 << self.index(name) for name in closed)
+        return self.mask_of(self.configurations[configuration_name])
+
+    def mask_of(self, names: Sequence[str]) -> int:
+        """Bit mask of the named switches."""
+        return sum(1 << self.index(name) for name in names)
 
 
 class Precharge(Struct, forbid_unknown_fields=True, frozen=True):
@@ -87,6 +187,9 @@ class Precharge(Struct, forbid_unknown_fields=True, frozen=True):
     complete_ratio: Annotated[
         float, Meta(gt=0.5, lt=1, description="link over pack voltage at which it is complete")
     ] = 0.97
+    discharged_ratio: Annotated[
+        float, Meta(gt=0, lt=1, description="link over pack voltage below which it is discharged")
+    ] = 0.5
     timeout_s: Annotated[float, Meta(gt=0, le=10)] = 2.0
     attempts: Annotated[
         int, Meta(ge=1, le=10, description="attempts until a request has failed")
@@ -97,13 +200,26 @@ class Precharge(Struct, forbid_unknown_fields=True, frozen=True):
     ] = 3.0
 
 
+class StringOfCells(Struct, forbid_unknown_fields=True, frozen=True):
+    """One of several strings in parallel: consecutive measured cell groups in series."""
+
+    name: Name
+    first_cell: Annotated[int, Meta(ge=0)]
+    cells: Annotated[int, Meta(ge=1)]
+
+
 class Pack(Struct, forbid_unknown_fields=True, frozen=True):
     """A pack: how many of which cells, how they are measured and switched."""
 
     name: Name
     description: str
     cell: Annotated[Name, Meta(description="file name in config/cells without .yaml")]
-    series: Annotated[int, Meta(ge=1, le=256, description="measured cell groups in series")]
+    series: Annotated[
+        int,
+        Meta(
+            ge=1, le=256, description="measured cell groups, all in series unless there are strings"
+        ),
+    ]
     parallel: Annotated[int, Meta(ge=1, le=200, description="cells in parallel per group")]
     temperature_sensors: Annotated[int, Meta(ge=1, le=256)]
     modules: Annotated[int, Meta(ge=1, le=16, description="AFE modules")]
@@ -115,9 +231,27 @@ class Pack(Struct, forbid_unknown_fields=True, frozen=True):
     diagnoses: Annotated[str, Meta(description="file in config/diagnoses")]
     switching: Switching
     precharge: Precharge = Precharge()
+    strings: Annotated[
+        list[StringOfCells], Meta(description="strings in parallel; empty: one of all cells")
+    ] = []
     sensor_of_cell: Annotated[
         list[int], Meta(description="temperature sensor of each cell; empty: spread evenly")
     ] = []
+    fuse: Annotated[
+        Fuse | None, Meta(description="main fuse; without one contactors are not held for it")
+    ] = None
+
+    @property
+    def groups_in_series(self) -> int:
+        """Cell groups whose voltages add up to the voltage of the pack."""
+        return self.strings[0].cells if self.strings else self.series
+
+    def link_is_discharged(self, pack_voltage_v: float, link_voltage_v: float) -> bool:
+        """True if the link is known to be so low that a way to the cells would show as a rise."""
+        return (
+            pack_voltage_v >= self.groups_in_series * _LOWEST_GROUP_VOLTAGE_V
+            and link_voltage_v <= self.precharge.discharged_ratio * pack_voltage_v
+        )
 
     def precharge_is_complete(self, pack_voltage_v: float, link_voltage_v: float) -> bool:
         """True if both sides of the contactors are known to be near enough to connect them.
@@ -127,7 +261,7 @@ class Pack(Struct, forbid_unknown_fields=True, frozen=True):
         allowed_v = (1.0 - self.precharge.complete_ratio) * pack_voltage_v
         # Comparisons with NaN are false: unmeasured never counts as precharged.
         return (
-            pack_voltage_v >= self.series * _LOWEST_GROUP_VOLTAGE_V
+            pack_voltage_v >= self.groups_in_series * _LOWEST_GROUP_VOLTAGE_V
             and abs(link_voltage_v - pack_voltage_v) <= allowed_v
         )
 
@@ -138,6 +272,20 @@ class Pack(Struct, forbid_unknown_fields=True, frozen=True):
         return [index * self.temperature_sensors // self.series for index in range(self.series)]
 
 
+def interpolate_logarithmic(points: Sequence[tuple[float, float]], x: float) -> float:
+    """Value at ``x`` on straight lines between ``points`` in a double-logarithmic diagram.
+
+    Args:
+        points: at least two (x, y), all positive, x rising.
+        x: between the first and the last x.
+    """
+    for (x0, y0), (x1, y1) in pairwise(points):
+        if x <= x1:
+            share = math.log(x / x0) / math.log(x1 / x0)
+            return math.exp(math.log(y0) + share * math.log(y1 / y0))
+    raise ValueError(f"{x} lies beyond the last point {points[-1][0]}")
+
+
 def load_pack(path: Path | str) -> Pack:
     """Load and check a pack description.
 
@@ -146,63 +294,7 @@ def load_pack(path: Path | str) -> Pack:
     """
     document = configuration.read(path)
     pack = configuration.convert(document, Pack)
-    names = [switch.name for switch in pack.switching.switches]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise document.error(
-                ["switching", "switches", index], f"a second switch is called {name!r}"
-            )
-    name_of_set: dict[frozenset[str], str] = {}
-    for name, closed in pack.switching.configurations.items():
-        within = ["switching", "configurations", name]
-        for index, switch in enumerate(closed):
-            if switch not in names:
-                raise document.error(
-                    [*within, index],
-                    f"no switch is called {switch!r}, expected one of {', '.join(names)}",
-                )
-            if switch in closed[:index]:
-                raise document.error([*within, index], f"{switch!r} stands twice, remove one")
-        twin = name_of_set.setdefault(frozenset(closed), name)
-        if twin != name:
-            raise document.error(
-                within, f"closes the same switches as {twin!r}; feedback could not tell them apart"
-            )
-    if pack.switching.configurations.get("open") != []:
-        raise document.error(
-            ["switching", "configurations"], "must hold 'open: []', the state with nothing closed"
-        )
-    ways: set[tuple[str, str]] = set()
-    for index, way in enumerate(pack.switching.transitions):
-        here: list[str | int] = ["switching", "transitions", index]
-        for end in (way.source, way.target):
-            if end not in pack.switching.configurations:
-                raise document.error(here, f"no configuration is called {end!r}")
-        if way.source == way.target:
-            raise document.error(here, f"leads from {way.source!r} to itself, remove it")
-        if (way.source, way.target) in ways:
-            raise document.error(here, f"{way.source!r} to {way.target!r} stands twice, remove one")
-        ways.add((way.source, way.target))
-    needed_s = -math.log(1.0 - pack.precharge.complete_ratio) * (
-        pack.precharge.resistor_ohm * pack.precharge.link_capacitance_f
-    )
-    if pack.precharge.timeout_s <= needed_s:
-        raise document.error(
-            ["precharge", "timeout_s"],
-            f"found {pack.precharge.timeout_s:g} s, but resistor and capacitance take "
-            f"{needed_s:.2g} s to reach complete_ratio; give more",
-        )
-    if pack.sensor_of_cell and len(pack.sensor_of_cell) != pack.series:
-        raise document.error(
-            ["sensor_of_cell"],
-            f"has {len(pack.sensor_of_cell)} entries, expected one per cell group: {pack.series}",
-        )
-    for index, sensor in enumerate(pack.sensor_of_cell):
-        if not 0 <= sensor < pack.temperature_sensors:
-            raise document.error(
-                ["sensor_of_cell", index],
-                f"found sensor {sensor}, expected 0 to {pack.temperature_sensors - 1}",
-            )
+    check_pack(document, pack)
     return pack
 
 

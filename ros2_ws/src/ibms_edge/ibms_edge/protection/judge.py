@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Protection from inputs to verdict: samples become signals, signals are judged. No DDS."""
+
+import math
+from array import array
+from collections.abc import Iterable
+
+import numpy as np
+
+from ibms_battery.clock import NS_PER_S
+from ibms_battery.pack import Pack
+from ibms_edge.protection import samples
+from ibms_edge.protection.cell_monitor import CellMonitor, Wiring
+from ibms_edge.protection.engine import ProtectionEngine, Verdict
+from ibms_edge.protection.precharge_monitor import PrechargeMonitor
+from ibms_edge.protection.samples import CellsSample, PackSample
+from ibms_edge.protection.signals import Signal, Source
+from ibms_edge.protection.table import DiagnosisTable, Direction, StateName
+from ibms_msgs.msg import (
+    CellMeasurement,
+    EnvironmentMeasurement,
+    InsulationMeasurement,
+    PackMeasurement,
+    PackState,
+    ProtectionLockouts,
+    ProtectionStatus,
+    SwitchState,
+)
+
+STARTUP_S = 2.0  # an input that never came counts as silent from then on
+_STATE_STALE_NS = NS_PER_S
+_SWITCH_STALE_NS = NS_PER_S // 2
+_OPEN, _PRECHARGE_ONLY = "open", "precharge_only"
+# A link discharges within this (UN R100: 60 V after 5 s), unless a contact still conducts.
+_LINK_DISCHARGE_NS = 5 * NS_PER_S
+_PRESSURE_MEAN_S = 60.0
+
+_STATES: dict[int, StateName] = {
+    PackState.STATE_OFF: "off",
+    PackState.STATE_STANDBY: "standby",
+    PackState.STATE_PRECHARGE: "precharge",
+    PackState.STATE_DRIVE: "drive",
+    PackState.STATE_CHARGE: "charge",
+    PackState.STATE_REST: "rest",
+    PackState.STATE_ERROR: "error",
+    PackState.STATE_SHUTDOWN: "shutdown",
+}
+
+
+class Judge:
+    """Protection of one pack.
+
+    ``take_...`` accepts the newest sample of an input and returns whether it was accepted: one that
+    is malformed, or not newer than the known one, proves nothing. ``judge`` turns what is new into
+    signals and evaluates the table.
+
+    Args:
+        pack: the pack that is protected.
+        table: its diagnoses.
+        start_ns: boot time from which silent inputs count [ns].
+    """
+
+    def __init__(self, pack: Pack, table: DiagnosisTable, start_ns: int) -> None:
+        self.engine = ProtectionEngine(table, pack)
+        self.cells: CellsSample | None = None
+        self.pack_sample: PackSample | None = None
+        self.switch: SwitchState | None = None
+        self._pack = pack
+        self._table = table
+        self._checksum = table.checksum()
+        self._start_ns = start_ns
+        self._values = self.engine.values
+        self._cell_monitor = CellMonitor(pack, table.signals, self._values)
+        self._precharge_monitor = PrechargeMonitor(pack, self._values)
+        self._insulation: InsulationMeasurement | None = None
+        self._environment: EnvironmentMeasurement | None = None
+        self._state: PackState | None = None
+        self._lockouts: ProtectionLockouts | None = None
+        self._new: set[Source] = set()
+        self._redundant_seen_ns = 0
+        self._direction: Direction | None = None
+        self._open_since_ns: int | None = None
+        self._pressure_mean_pa = math.nan
+        self._judged_ns: int | None = None
+        self._wall_offset_ns: int | None = None
+        self._iteration = 0
+        self._wiring = Wiring()
+
+    # Inputs --------------------------------------------------------------------------------------
+
+    def take_cells(self, message: CellMeasurement) -> bool:
+        """A scan of all cells."""
+        if not samples.is_well_formed(message, self._pack):
+            return False
+        return self.take_cells_sample(samples.cells_sample(message))
+
+    def take_cells_sample(self, sample: CellsSample) -> bool:
+        """The same as arrays."""
+        if self.cells is not None and sample.boot_ns <= self.cells.boot_ns:
+            return False
+        self.cells = sample
+        self._new.add("cells")
+        return True
+
+    def take_pack(self, message: PackMeasurement) -> bool:
+        """A sample of the pack sensor."""
+        return self.take_pack_sample(samples.pack_sample(message))
+
+    def take_pack_sample(self, sample: PackSample) -> bool:
+        """The same as numbers."""
+        if self.pack_sample is not None and sample.boot_ns <= self.pack_sample.boot_ns:
+            return False
+        self.pack_sample = sample
+        self._new.add("pack")
+        return True
+
+    def take_insulation(self, message: InsulationMeasurement) -> bool:
+        """A sample of the insulation monitor."""
+        if self._insulation is not None and message.boot_ns <= self._insulation.boot_ns:
+            return False
+        self._insulation = message
+        self._new.add("insulation")
+        return True
+
+    def take_environment(self, message: EnvironmentMeasurement) -> bool:
+        """A sample of the environment sensors."""
+        if self._environment is not None and message.boot_ns <= self._environment.boot_ns:
+            return False
+        self._environment = message
+        self._new.add("environment")
+        return True
+
+    def take_switch(self, message: SwitchState) -> bool:
+        """The switches as fed back; only a newer feedback is a fresh sample of its inputs."""
+        if len(message.mismatch) != len(self._pack.switching.switches) or (
+            len(message.isolated) not in (0, self._pack.series)
+        ):
+            return False
+        known = self.switch
+        if known is not None and message.boot_ns < known.boot_ns:
+            return False
+        if known is None or message.boot_ns > known.boot_ns:
+            self._new.add("switch")
+        self.switch = message
+        return True
+
+    def take_pack_state(self, message: PackState) -> bool:
+        """The state that the pack supervisor is in."""
+        self._state = message
+        return True
+
+    def take_lockouts(self, message: ProtectionLockouts) -> bool:
+        """Lock-outs of earlier runs; False if the table does not hold all of them."""
+        now_ns = message.boot_ns
+        known = [
+            self.engine.restore(identifier, element, value, now_ns)
+            for identifier, element, value in zip(
+                message.diagnosis, message.element, message.value, strict=True
+            )
+        ]
+        self.engine.waits_for_lockouts = False
+        return all(known)
+
+    # Judgement -----------------------------------------------------------------------------------
+
+    def judge(self, now_ns: int, wall_ns: int | None = None, foreign: bool = False) -> Verdict:
+        """Evaluate what came since the last call.
+
+        Args:
+            now_ns: present boot time.
+            wall_ns: present wall time, to see it step; ``None``: not looked at.
+            foreign: a topic of the chain has a second publisher.
+        """
+        sampled: dict[Source, int] = {}
+        new, self._new = self._new, set()
+        if "pack" in new and self.pack_sample is not None:
+            sampled["pack"] = self.pack_sample.boot_ns
+            self._pack_signals(self.pack_sample)
+        self._follow_wiring(now_ns)
+        self.engine.set_context(self._state_name(now_ns), self._direction)
+        if "cells" in new and self.cells is not None:
+            sampled["cells"] = self.cells.boot_ns
+            self._cell_monitor.update(self.cells, self.pack_sample, self._wiring)
+        if "switch" in new and self.switch is not None:
+            sampled["switch"] = self.switch.boot_ns
+            self._switch_signals(self.switch)
+        if "insulation" in new and self._insulation is not None:
+            sampled["insulation"] = self._insulation.boot_ns
+            self._insulation_signals(self._insulation)
+        if "environment" in new and self._environment is not None:
+            sampled["environment"] = self._environment.boot_ns
+            self._environment_signals(self._environment)
+        self._clock_signals(now_ns, wall_ns, foreign)
+        return self.engine.evaluate(sampled, now_ns)
+
+    def acknowledge(self, identifiers: Iterable[int]) -> tuple[list[int], list[int]]:
+        """As ``ProtectionEngine.acknowledge``."""
+        return self.engine.acknowledge(identifiers)
+
+    def switches_are_open(self, now_ns: int) -> bool:
+        """Whether fresh feedback shows every switch open."""
+        switch = self.switch
+        return (
+            switch is not None
+            and switch.board_valid
+            and now_ns - switch.boot_ns <= _SWITCH_STALE_NS
+            and not any(switch.closed)
+        )
+
+    def status(self, verdict: Verdict) -> ProtectionStatus:
+        """The message of a verdict, without its header."""
+        self._iteration += 1
+        scan, cause, active = self.cells, verdict.first_cause, verdict.active
+        status = ProtectionStatus(
+            boot_ns=scan.boot_ns if scan is not None else 0,
+            scan_counter=scan.scan_counter if scan is not None else 0,
+            iteration=self._iteration & 0xFFFFFFFF,
+            configuration_crc=self._checksum,
+            diagnoses_evaluated=verdict.evaluated,
+            diagnoses_total=verdict.total,
+            reaction=int(verdict.reaction),
+            close_allowed=verdict.close_allowed,
+            first_cause=cause.diagnosis.id if cause else 0,
+            first_cause_element=cause.element if cause else -1,
+            first_cause_value=cause.value if cause else math.nan,
+        )
+        status.isolate_cells = array("i", verdict.isolate_cells)
+        status.string_voltage_v = array("f", self._cell_monitor.string_voltage_v)
+        if active:
+            status.active_diagnosis = array("H", [fault.diagnosis.id for fault in active])
+            status.active_level = array("B", [int(fault.level) for fault in active])
+            status.active_reaction = array("B", [int(fault.demand) for fault in active])
+            status.active_element = array("i", [fault.element for fault in active])
+            status.active_value = array("f", [fault.value for fault in active])
+        return status
+
+    # Signals -------------------------------------------------------------------------------------
+
+    def _put(self, signal: Signal, value: float) -> None:
+        out = self._values.get(signal)
+        if out is not None:
+            out[0] = value
+
+    def _pack_signals(self, sample: PackSample) -> None:
+        current_a = sample.current_a
+        self._put("pack_current", current_a)
+        self._put("pack_current_missing", math.isnan(current_a))
+        if sample.redundant_boot_ns:
+            self._redundant_seen_ns = max(self._redundant_seen_ns, sample.redundant_boot_ns)
+        fresh = sample.boot_ns - sample.redundant_boot_ns < NS_PER_S // 20
+        redundant_a = sample.redundant_current_a if fresh else math.nan
+        self._put("current_difference", abs(current_a - redundant_a))
+        flowing_a = self._table.signals.flowing_current_a
+        self._direction = None
+        if abs(current_a) > flowing_a:
+            self._direction = "charge" if current_a > 0.0 else "discharge"
+        configuration = self.switch.configuration if self.switch is not None else ""
+        self._precharge_monitor.update(sample, configuration)
+
+    def _follow_wiring(self, now_ns: int) -> None:
+        """Only what fresh feedback shows counts as isolated."""
+        switch = self.switch
+        if switch is None or not len(switch.isolated):
+            self._wiring.isolated = None
+        elif switch.board_valid and now_ns - switch.boot_ns <= _SWITCH_STALE_NS:
+            self._wiring.isolated = np.frombuffer(switch.isolated, np.uint8) != 0
+        else:
+            self._wiring.isolated = np.zeros(self._pack.series, np.bool_)
+        if switch is not None:
+            self._wiring.changed_ns = switch.wiring_boot_ns
+        self.engine.set_isolated(self._wiring.isolated)
+
+    def _switch_signals(self, switch: SwitchState) -> None:
+        known = switch.board_valid
+        self._put("interlock_open", not switch.interlock_closed if known else math.nan)
+        self._put("emergency_stop", switch.emergency_stop if known else math.nan)
+        self._put("crash_input", switch.crash_input if known else math.nan)
+        closed = np.frombuffer(switch.closed, np.uint8) != 0
+        mismatch = np.frombuffer(switch.mismatch, np.uint8) != 0
+        for signal, bad in (
+            ("switch_stays_closed", mismatch & closed),
+            ("switch_stays_open", mismatch & ~closed),
+        ):
+            out = self._values.get(signal)  # type: ignore[call-overload]
+            if out is not None:
+                out[:] = bad if known else math.nan
+        said = switch.hardware_switches
+        wrong = said != len(self._pack.switching.switches) if said else math.nan
+        self._put("switch_count_mismatch", wrong)
+        ratio = (
+            switch.link_voltage_v / switch.pack_voltage_v if switch.pack_voltage_v > 0 else math.nan
+        )
+        if not known or switch.configuration != _OPEN:
+            self._open_since_ns = None
+        elif self._open_since_ns is None:
+            self._open_since_ns = switch.boot_ns
+        since_ns = self._open_since_ns
+        long_open = since_ns is not None and switch.boot_ns - since_ns >= _LINK_DISCHARGE_NS
+        self._put("weld_voltage_ratio", ratio if long_open else math.nan)
+        alone = known and switch.configuration == _PRECHARGE_ONLY
+        self._put("weld_negative_ratio", ratio if alone else math.nan)
+
+    def _insulation_signals(self, message: InsulationMeasurement) -> None:
+        resistance_ohm = message.resistance_ohm if message.valid else math.nan
+        self._put("insulation_resistance", resistance_ohm)
+        self._put("insulation_missing", math.isnan(resistance_ohm))
+        pack_v = self.pack_sample.voltage_v if self.pack_sample is not None else math.nan
+        self._put("insulation_per_volt", resistance_ohm / pack_v if pack_v >= 1.0 else math.nan)
+
+    def _environment_signals(self, message: EnvironmentMeasurement) -> None:
+        valid = message.valid
+
+        def measured(bit: int, value: float) -> float:
+            return value if valid & bit and math.isfinite(value) else math.nan
+
+        gas_ppm = measured(EnvironmentMeasurement.VALID_GAS, message.gas_ppm)
+        self._put("gas", gas_ppm)
+        self._put("gas_missing", math.isnan(gas_ppm))
+        self._put(
+            "humidity", measured(EnvironmentMeasurement.VALID_HUMIDITY, message.humidity_ratio)
+        )
+        self._put(
+            "shock", measured(EnvironmentMeasurement.VALID_VIBRATION, message.vibration_peak_m_s2)
+        )
+        pressure_pa = measured(EnvironmentMeasurement.VALID_PRESSURE, message.pressure_pa)
+        if math.isnan(self._pressure_mean_pa):
+            self._pressure_mean_pa = pressure_pa
+        rise_pa = pressure_pa - self._pressure_mean_pa
+        self._put("pressure_rise", rise_pa)
+        if math.isfinite(rise_pa):
+            # About ten samples per second; a burst must not become the mean at once.
+            self._pressure_mean_pa += min(rise_pa, 500.0) * 0.1 / _PRESSURE_MEAN_S
+
+    def _clock_signals(self, now_ns: int, wall_ns: int | None, foreign: bool) -> None:
+        cells, pack, switch = self.cells, self.pack_sample, self.switch
+        for signal, boot_ns in (
+            ("cells_age", cells.boot_ns if cells is not None else 0),
+            ("pack_age", pack.boot_ns if pack is not None else 0),
+            ("insulation_age", self._insulation.boot_ns if self._insulation is not None else 0),
+            ("environment_age", self._environment.boot_ns if self._environment is not None else 0),
+            # The switches' state has no time of sampling before the first feedback of the board.
+            ("switch_state_age", switch.boot_ns if switch is not None else 0),
+            ("pack_state_age", self._state.boot_ns if self._state is not None else 0),
+        ):
+            self._put(signal, self._age_s(now_ns, boot_ns))  # type: ignore[arg-type]
+        if self._redundant_seen_ns:  # a pack may do without; from its first sample on it may not
+            self._put("redundant_current_age", self._age_s(now_ns, self._redundant_seen_ns))
+        self._put("foreign_publisher", foreign)
+        before, self._judged_ns = self._judged_ns, now_ns
+        self._put("loop_gap", (now_ns - before) / NS_PER_S if before is not None else 0.0)
+        if wall_ns is not None:
+            offset_ns = wall_ns - now_ns
+            known_ns, self._wall_offset_ns = self._wall_offset_ns, offset_ns
+            step_ns = offset_ns - known_ns if known_ns is not None else 0
+            self._put("clock_jump", abs(step_ns) / NS_PER_S)
+
+    def _age_s(self, now_ns: int, boot_ns: int) -> float:
+        if boot_ns == 0:
+            return (now_ns - self._start_ns) / NS_PER_S - STARTUP_S
+        return (now_ns - boot_ns) / NS_PER_S
+
+    def _state_name(self, now_ns: int) -> StateName | None:
+        state = self._state
+        if state is None or now_ns - state.boot_ns > _STATE_STALE_NS:
+            return None
+        return _STATES.get(state.state)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verdicts on a running precharge, from voltages and current of the pack sensor. No ROS."""
+
+import math
+
+from ibms_battery.clock import NS_PER_S
+from ibms_battery.pack import Pack
+from ibms_edge.protection.samples import PackSample
+from ibms_edge.protection.signals import FloatArray, Signal
+
+_PRECHARGING = "precharge"
+_SIGNALS: tuple[Signal, ...] = (
+    "precharge_slow",
+    "precharge_fast",
+    "precharge_short",
+    "precharge_open",
+)
+
+
+class PrechargeMonitor:
+    """Compares the link's charging with what resistor and capacitance demand.
+
+    Expected: ``v = v0 + (V - v0) * (1 - exp(-t / RC))``.
+    """
+
+    def __init__(self, pack: Pack, values: dict[Signal, FloatArray]) -> None:
+        self._pack = pack
+        self._values = values
+        precharge = pack.precharge
+        self._time_constant_s = precharge.resistor_ohm * precharge.link_capacitance_f
+        self._begun_ns: int | None = None
+        self._start_ratio = 0.0
+
+    def update(self, sample: PackSample, configuration: str) -> None:
+        """Judge one sample; ``configuration`` is the verified one of the switches."""
+        for signal in _SIGNALS:
+            self._put(signal, False)
+        if configuration != _PRECHARGING:
+            self._begun_ns = None
+            return
+        pack_v, link_v, current_a = sample.voltage_v, sample.link_voltage_v, sample.current_a
+        if not (pack_v > 0.0 and math.isfinite(link_v) and math.isfinite(current_a)):
+            return
+        ratio = link_v / pack_v
+        if self._begun_ns is None:
+            self._begun_ns, self._start_ratio = sample.boot_ns, ratio
+        elapsed_s = (sample.boot_ns - self._begun_ns) / NS_PER_S
+        precharge, tau_s = self._pack.precharge, self._time_constant_s
+        missing = max(1.0 - self._start_ratio, 1e-6)
+        needed_s = tau_s * math.log(max(missing / (1.0 - precharge.complete_ratio), 1.0))
+        complete = self._pack.precharge_is_complete(pack_v, link_v)
+        full_a = pack_v / precharge.resistor_ohm
+        uncharged = ratio < 0.3
+        self._put("precharge_slow", not complete and elapsed_s > 1.5 * needed_s + 0.1)
+        # The feedback of the contactors is some ten milliseconds late, so the first sample may
+        # show part of the charge already.
+        self._put(
+            "precharge_fast", complete and self._start_ratio < 0.5 and elapsed_s < 0.2 * needed_s
+        )
+        self._put(
+            "precharge_short",
+            uncharged and elapsed_s > 1.5 * tau_s and abs(current_a) > 0.5 * full_a,
+        )
+        self._put(
+            "precharge_open", uncharged and elapsed_s > tau_s and abs(current_a) < 0.1 * full_a
+        )
+
+    def _put(self, signal: Signal, value: bool) -> None:
+        out = self._values.get(signal)
+        if out is not None:
+            out[0] = value
