@@ -70,6 +70,7 @@ class NodeAlone:
         cells.temperature_c = array("f", [25.0] * 12)
         cells.soc = array("f", [0.5] * 12)
         cells.capacity_ah = array("f", [15.0] * 12)
+        cells.resistance_ohm = array("f", [0.028 / 3] * 12)
         cells.bleed_active = array("B", bytes(12))
         for name, value in state.items():
             setattr(cells, name, value)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Current and power limits from cell voltages, temperatures and charge. No ROS.
+"""Current limits from cell voltages, temperatures, charge and faults. No ROS.
 
-Derating is linear over a band before each operating limit, and the result follows falling limits at
-once and rising ones with a bounded rate, so that a driver never feels a jump upwards and back.
+Each direction has the smallest of its derating factors. Voltage derates by looking ahead: the limit
+is the current at which the first cell would reach the voltage to hold, ``i + (v_hold - v) / r``
+(the voltage limit of G. Plett, IEEE Trans. Vehicular Technology 53 (2004) 1586, applied anew with
+each scan). The result falls and rises at bounded rates, so that a driver never feels a jump.
 """
 
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ibms_battery.pack import Cell
+from ibms_edge.limits.curves import DeratingCurves, DirectionCurves
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -28,17 +31,15 @@ class LimitedBy(IntEnum):
     PACK_STATE = 6
 
 
-@dataclass(frozen=True)
-class Bands:
-    """Where derating begins and ends."""
+@dataclass(frozen=True, slots=True)
+class CellsNow:
+    """What the limits follow from, all of one scan."""
 
-    charge_cold_c: tuple[float, float] = (0.0, 10.0)  # nothing below, everything above
-    discharge_cold_c: tuple[float, float] = (-20.0, -5.0)
-    hot_c: tuple[float, float] = (45.0, 55.0)  # everything below, nothing above
-    voltage_v: float = 0.10  # band below the maximum and above the minimum voltage
-    soc: float = 0.05
-    derate_on_fault: float = 0.5
-    rise_per_s: float = 0.2  # of the rating
+    voltage_v: FloatArray
+    temperature_c: FloatArray
+    soc: FloatArray  # NaN where unknown: the criterion is left out
+    resistance_ohm: FloatArray  # of each group; NaN where unknown: the rated one counts
+    current_a: float  # of the pack, charge positive
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,86 +54,120 @@ class Limits:
 NONE_ALLOWED = Limits(0.0, 0.0, LimitedBy.INPUT_STALE)
 
 
-class PowerLimits:
-    """Computes limits with memory for the rise rate."""
+@dataclass(slots=True)
+class _Ramp:
+    """Share of the rating that is allowed now, and what brought it there."""
 
-    def __init__(self, cell: Cell, parallel: int, bands: Bands | None = None) -> None:
-        self._cell = cell
-        self._bands = bands or Bands()
+    share: float = 0.0
+    cause: LimitedBy = LimitedBy.INPUT_STALE
+    rising: bool = False
+
+    def stop(self, cause: LimitedBy) -> None:
+        """Nothing is allowed from now on."""
+        self.share, self.cause, self.rising = 0.0, cause, False
+
+    def follow(
+        self, target: tuple[float, LimitedBy], step_s: float, curves: DeratingCurves
+    ) -> None:
+        """Move towards ``target`` at the bounded rates."""
+        share, cause = target
+        if share <= self.share:
+            self.share = max(share, self.share - curves.fall_per_s * step_s)
+            self.cause, self.rising = cause, False
+            return
+        if share >= 1.0 or share > self.share + curves.hysteresis:
+            self.rising = True
+        if self.rising:
+            self.share = min(share, self.share + curves.rise_per_s * step_s)
+            # Until it has arrived, what brought it down is still why it is no higher.
+            if self.share == share:
+                self.cause, self.rising = cause, False
+
+
+class PowerLimits:
+    """Limits of a pack, with memory for the rates.
+
+    Args:
+        cell: rated data.
+        parallel: cells per group.
+        curves: derating of the cell.
+    """
+
+    def __init__(self, cell: Cell, parallel: int, curves: DeratingCurves) -> None:
+        self._curves = curves
+        self._rated_ohm = cell.resistance_ohm / parallel
         self._rated_charge_a = cell.maximum_charge_current_a * parallel
         self._rated_discharge_a = cell.maximum_discharge_current_a * parallel
-        self._charge_ratio = 0.0
-        self._discharge_ratio = 0.0
+        self._charge = _Ramp()
+        self._discharge = _Ramp()
         self._last_ns: int | None = None
 
-    def update(
-        self,
-        voltage_v: FloatArray,
-        temperature_c: FloatArray,
-        soc: FloatArray,
-        derate: bool,
-        forbidden: LimitedBy | None,
-        now_ns: int,
-    ) -> Limits:
+    def forbid(self, cause: LimitedBy, now_ns: int) -> Limits:
+        """Nothing may flow, at once."""
+        self._last_ns = now_ns
+        self._charge.stop(cause)
+        self._discharge.stop(cause)
+        return self._limits()
+
+    def update(self, cells: CellsNow, derate: bool, withdraw: bool, now_ns: int) -> Limits:
         """Limits now.
 
         Args:
-            voltage_v: cell voltages [V]; a NaN forbids both directions.
-            temperature_c: temperatures of all cells [degC]; a NaN forbids both directions.
-            soc: states of charge [1]; a NaN only leaves out this criterion.
+            cells: measured state of all cells, without missing voltages and temperatures.
             derate: protection demands derating.
-            forbidden: cause that forbids any current, or ``None``.
+            withdraw: the pack is about to open: nothing may flow, without a jump.
             now_ns: time [ns].
         """
         step_s = 0.0 if self._last_ns is None else (now_ns - self._last_ns) / 1e9
         self._last_ns = now_ns
-        unmeasured = bool(np.isnan(voltage_v).any() or np.isnan(temperature_c).any())
-        if forbidden is not None or unmeasured or voltage_v.size == 0:
-            self._charge_ratio = self._discharge_ratio = 0.0
-            return Limits(0.0, 0.0, forbidden or LimitedBy.INPUT_STALE)
-        charge, discharge = self._ratios(voltage_v, temperature_c, soc, derate)
-        rise = self._bands.rise_per_s * step_s
-        self._charge_ratio = min(charge[0], self._charge_ratio + rise)
-        self._discharge_ratio = min(discharge[0], self._discharge_ratio + rise)
-        tighter = min(charge, discharge)
+        charge, discharge = self._targets(cells)
+        others = []
+        if derate:
+            others.append((self._curves.fault_share, LimitedBy.FAULT))
+        if withdraw:
+            others.append((0.0, LimitedBy.PACK_STATE))
+        self._charge.follow(min([*charge, *others]), step_s, self._curves)
+        self._discharge.follow(min([*discharge, *others]), step_s, self._curves)
+        return self._limits()
+
+    def _limits(self) -> Limits:
+        tighter = min(self._charge, self._discharge, key=lambda ramp: (ramp.share, ramp.cause))
         return Limits(
-            self._rated_charge_a * self._charge_ratio,
-            self._rated_discharge_a * self._discharge_ratio,
-            tighter[1],
+            self._rated_charge_a * self._charge.share,
+            self._rated_discharge_a * self._discharge.share,
+            tighter.cause,
         )
 
-    def _ratios(
-        self, voltage_v: FloatArray, temperature_c: FloatArray, soc: FloatArray, derate: bool
-    ) -> tuple[tuple[float, LimitedBy], tuple[float, LimitedBy]]:
-        bands, cell = self._bands, self._cell
-        hottest, coldest = float(temperature_c.max()), float(temperature_c.min())
-        hot = 1.0 - _ramp(hottest, *bands.hot_c)
-        charge = [
-            (1.0, LimitedBy.RATING),
-            (min(hot, _ramp(coldest, *bands.charge_cold_c)), LimitedBy.TEMPERATURE),
-            (
-                _ramp(cell.maximum_voltage_v - float(voltage_v.max()), 0.0, bands.voltage_v),
-                LimitedBy.CELL_VOLTAGE,
-            ),
-        ]
-        discharge = [
-            (1.0, LimitedBy.RATING),
-            (min(hot, _ramp(coldest, *bands.discharge_cold_c)), LimitedBy.TEMPERATURE),
-            (
-                _ramp(float(voltage_v.min()) - cell.minimum_voltage_v, 0.0, bands.voltage_v),
-                LimitedBy.CELL_VOLTAGE,
-            ),
-        ]
-        known = soc[~np.isnan(soc)]
-        if known.size:
-            charge.append((_ramp(1.0 - known.max(), 0.0, bands.soc), LimitedBy.STATE_OF_CHARGE))
-            discharge.append((_ramp(known.min(), 0.0, bands.soc), LimitedBy.STATE_OF_CHARGE))
-        if derate:
-            charge.append((bands.derate_on_fault, LimitedBy.FAULT))
-            discharge.append((bands.derate_on_fault, LimitedBy.FAULT))
-        return min(charge), min(discharge)
+    def _targets(
+        self, cells: CellsNow
+    ) -> tuple[list[tuple[float, LimitedBy]], list[tuple[float, LimitedBy]]]:
+        """Factors of both directions with their causes."""
+        curves = self._curves
+        coldest, hottest = float(cells.temperature_c.min()), float(cells.temperature_c.max())
+        least_ohm = self._rated_ohm * curves.resistance.value(coldest)
+        # What the estimator knows of a cell counts where it is more; NaN is less than anything.
+        ohm = np.fmax(cells.resistance_ohm, least_ohm)
+        per_side = []
+        for sign, direction, rated_a in (
+            (1.0, curves.charge, self._rated_charge_a),
+            (-1.0, curves.discharge, self._rated_discharge_a),
+        ):
+            room_v = sign * (direction.hold_v - cells.voltage_v)
+            ahead_a = sign * cells.current_a + float((room_v / ohm).min())
+            over = -float(room_v.min()) / abs(direction.zero_v - direction.hold_v)
+            voltage = min(ahead_a / rated_a, 1.0 - max(over, 0.0))
+            shares = [
+                (1.0, LimitedBy.RATING),
+                (min(max(voltage, 0.0), 1.0), LimitedBy.CELL_VOLTAGE),
+                (_over_cells(direction, coldest, hottest), LimitedBy.TEMPERATURE),
+            ]
+            known = cells.soc[~np.isnan(cells.soc)]
+            if known.size:
+                nearest = float(known.max() if sign > 0 else known.min())
+                shares.append((direction.soc.value(nearest), LimitedBy.STATE_OF_CHARGE))
+            per_side.append(shares)
+        return per_side[0], per_side[1]
 
 
-def _ramp(value: float, low: float, high: float) -> float:
-    """0 at and below ``low``, 1 at and above ``high``, linear between."""
-    return float(np.clip((value - low) / (high - low), 0.0, 1.0))
+def _over_cells(direction: DirectionCurves, coldest_c: float, hottest_c: float) -> float:
+    return min(direction.temperature_c.value(coldest_c), direction.temperature_c.value(hottest_c))

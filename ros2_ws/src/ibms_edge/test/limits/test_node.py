@@ -10,15 +10,16 @@ import pytest
 
 from ibms_edge.limits.node import PowerLimitsNode
 from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus
+from ibms_ros_common.diagnostics import Status
 
 Start = Callable[..., Any]
 
 
 def test_limits_are_published_ten_times_per_second_in_amperes_and_watts(start: Start) -> None:
     alone = start(PowerLimitsNode)
-    alone.run(10.0)
+    alone.run(12.0)
     count = sum(topic == "pack/limits" for topic, _ in alone.sent)
-    assert count in (100, 101)
+    assert count in (120, 121)
     limits = alone.newest("pack/limits")
     assert limits.limited_by == PackLimits.LIMIT_RATING
     assert limits.discharge_current_a > 0.0
@@ -32,7 +33,7 @@ def test_before_the_first_input_and_after_the_last_nothing_is_allowed(start: Sta
     alone = start(PowerLimitsNode)
     alone.advance(0.2)
     assert alone.newest("pack/limits").limited_by == PackLimits.LIMIT_INPUT_STALE
-    alone.run(10.0)
+    alone.run(12.0)
     alone.advance(0.7)
     limits = alone.newest("pack/limits")
     assert limits.limited_by == PackLimits.LIMIT_INPUT_STALE
@@ -43,7 +44,7 @@ def test_before_the_first_input_and_after_the_last_nothing_is_allowed(start: Sta
 @pytest.mark.parametrize("silent", ["cells/state", "pack/state", "protection/status"])
 def test_each_input_counts(start: Start, silent: str) -> None:
     alone = start(PowerLimitsNode)
-    alone.run(10.0)
+    alone.run(12.0)
     alone.node.inputs.pop(silent)
     alone.run(0.7)
     assert alone.newest("pack/limits").limited_by == PackLimits.LIMIT_INPUT_STALE
@@ -53,11 +54,6 @@ def test_each_input_counts(start: Start, silent: str) -> None:
     ("topic", "message", "cause"),
     [
         ("pack/state", PackState(state=PackState.STATE_STANDBY), PackLimits.LIMIT_PACK_STATE),
-        (
-            "pack/state",
-            PackState(state=PackState.STATE_DRIVE, zero_current_requested=True),
-            PackLimits.LIMIT_PACK_STATE,
-        ),
         (
             "protection/status",
             ProtectionStatus(reaction=ProtectionStatus.REACTION_OPEN_AFTER_ZERO_CURRENT),
@@ -69,7 +65,7 @@ def test_zero_where_the_contactors_are_to_be_open(
     start: Start, topic: str, message: Any, cause: int
 ) -> None:
     alone = start(PowerLimitsNode)
-    alone.run(10.0)
+    alone.run(12.0)
     alone.hear(topic, message)
     alone.advance(0.1)
     limits = alone.newest("pack/limits")
@@ -78,10 +74,48 @@ def test_zero_where_the_contactors_are_to_be_open(
 
 def test_one_missing_value_stops_no_vehicle_a_lasting_one_does(start: Start) -> None:
     alone = start(PowerLimitsNode)
-    alone.run(10.0)
+    alone.run(12.0)
     incomplete = array("f", [nan] + [3.7] * 11)
     alone.run(0.3, voltage_v=3.7, temperature_c=incomplete)
     assert alone.newest("pack/limits").discharge_current_a > 0.0
     alone.run(0.6, temperature_c=incomplete)
     assert alone.newest("pack/limits").limited_by == PackLimits.LIMIT_INPUT_STALE
     assert isinstance(alone.node._cells, CellStates)
+
+
+def test_a_request_for_zero_current_withdraws_the_limits_without_a_jump(start: Start) -> None:
+    alone = start(PowerLimitsNode)
+    alone.run(12.0)
+    alone.node.inputs["pack/state"].handler = lambda message: alone.node._on_state(
+        PackState(state=message.state, boot_ns=message.boot_ns, zero_current_requested=True)
+    )
+    before = alone.newest("pack/limits").discharge_current_a
+    alone.run(0.3)
+    limits = alone.newest("pack/limits")
+    assert 0.5 * before < limits.discharge_current_a < before
+    alone.run(1.0)
+    limits = alone.newest("pack/limits")
+    assert (limits.discharge_current_a, limits.charge_current_a) == (0.0, 0.0)
+    assert limits.limited_by == PackLimits.LIMIT_PACK_STATE
+
+
+def test_a_fault_that_derates_is_named(start: Start) -> None:
+    alone = start(PowerLimitsNode)
+    alone.run(12.0)
+    before = alone.newest("pack/limits").discharge_current_a
+    fault = ProtectionStatus(
+        reaction=ProtectionStatus.REACTION_DERATE,
+        active_diagnosis=[104, 152],
+        active_element=[3, -1],
+        active_reaction=[ProtectionStatus.REACTION_DERATE, ProtectionStatus.REACTION_INFORM],
+    )
+    alone.node.inputs["protection/status"].handler = lambda message: alone.node._on_status(fault)
+    for _ in range(10):
+        fault.boot_ns = alone.clock.boot_ns()
+        alone.run(0.1)
+    limits = alone.newest("pack/limits")
+    assert limits.discharge_current_a == pytest.approx(before / 2)
+    assert limits.limited_by == PackLimits.LIMIT_FAULT
+    status = Status()
+    alone.node._report(status)
+    assert status.message == "reduced by diagnosis 104 (element 3)"
