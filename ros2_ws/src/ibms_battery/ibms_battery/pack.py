@@ -115,6 +115,13 @@ class Fuse(Struct, forbid_unknown_fields=True, frozen=True):
         return interpolate_logarithmic(points, magnitude_a)
 
 
+class StringVoltage(Struct, forbid_unknown_fields=True, frozen=True):
+    """How near the voltage of a parallel string must be to the link to connect it."""
+
+    name: Annotated[Name, Meta(description="name of a string")]
+    tolerance_v: Annotated[PositiveFloat, Meta(extra_json_schema=unit("V"))]
+
+
 class Transition(Struct, forbid_unknown_fields=True, frozen=True):
     """A way from one switch configuration to another that the topology allows."""
 
@@ -137,12 +144,8 @@ class Transition(Struct, forbid_unknown_fields=True, frozen=True):
         ),
     ] = 0.0
     requires_string: Annotated[
-        Name | None,
+        StringVoltage | None,
         Meta(description="only while the voltage of this string fits the link voltage"),
-    ] = None
-    string_tolerance_v: Annotated[
-        PositiveFloat | None,
-        Meta(description="how near it must be for that", extra_json_schema=unit("V")),
     ] = None
 
 

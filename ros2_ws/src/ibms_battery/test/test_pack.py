@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ibms_battery.configuration import ConfigurationError
-from ibms_battery.pack import Pack, load_cell, load_pack
+from ibms_battery.pack import Fuse, MeltingPoint, Pack, load_cell, load_pack
 
 DATA = Path(__file__).parent / "data"
 
@@ -19,6 +19,86 @@ REFUSED = {
     "bad_cell_soc_falls": (9, "soc_points[2]", "found 0.5 after 0.5"),
     "bad_cell_soc_in_percent": (9, "soc_points", "from 0 to 1, found 0 to 100"),
     "bad_cell_voltages_swapped": (6, "nominal_voltage_v", "found 4.3, 3.6, 4.2 V"),
+    "bad_pack_break_current_zero": (
+        17,
+        "switching.switches[1].maximum_break_current_a",
+        "> 0.0, found 0.0",
+    ),
+    "bad_pack_bypass_cell_twice": (
+        30,
+        "switching.bypasses[1].cells[1]",
+        "cell 3 is bypassed twice, also by bypass 0",
+    ),
+    "bad_pack_bypass_closed_before": (
+        29,
+        "switching.bypasses[0].closes",
+        "'main_positive' is closed in configuration 'closed' already",
+    ),
+    "bad_pack_bypass_in_part": (
+        29,
+        "switching.bypasses[0].opens",
+        "configuration 'closed' closes only some of them",
+    ),
+    "bad_pack_bypass_no_cells": (29, "switching.bypasses[0].cells", "length >= 1"),
+    "bad_pack_bypass_switch_twice": (
+        30,
+        "switching.bypasses[1]",
+        "moves 'module', which bypass 0 moves already",
+    ),
+    "bad_pack_bypass_unknown_cell": (
+        29,
+        "switching.bypasses[0].cells[1]",
+        "found cell 4, expected 0 to 3",
+    ),
+    "bad_pack_bypass_unknown_switch": (
+        29,
+        "switching.bypasses[0].closes[0]",
+        "no switch is called 'beside'",
+    ),
+    "bad_pack_fuse_curve_rises": (35, "fuse.melting_curve[1]", "found 240 A, 6 s after 80 A, 5 s"),
+    "bad_pack_fuse_held_too_long": (32, "fuse.clearing_time_s", "<= 5.0, found 10.0"),
+    "bad_pack_fuse_melts_when_rated": (34, "fuse.melting_curve[0]", "melts at 80 A"),
+    "bad_pack_fuse_one_point": (33, "fuse.melting_curve", "length >= 2"),
+    "bad_pack_fuse_too_slow": (
+        17,
+        "switching.switches[1].maximum_break_current_a",
+        "does not clear within clearing_time_s (0.1 s)",
+    ),
+    "bad_pack_life_curve_rises": (
+        17,
+        "switching.switches[1].life_curve[1]",
+        "found 100 A, 2000 after 10 A, 1000",
+    ),
+    "bad_pack_life_without_operations": (
+        17,
+        "switching.switches[1].life_curve[0].operations",
+        ">= 1.0, found 0.5",
+    ),
+    "bad_pack_odd_direction": (17, "switching.switches[1].opens_first_at", "found 'drive'"),
+    "bad_pack_precharged_and_discharged": (
+        25,
+        "switching.transitions[1]",
+        "cannot be precharged and discharged",
+    ),
+    "bad_pack_string_without_tolerance": (
+        25,
+        "switching.transitions[1].requires_string",
+        "missing required field `tolerance_v`",
+    ),
+    "bad_pack_strings_differ": (32, "strings[1].cells", "found 3, expected 1 as in the first"),
+    "bad_pack_strings_incomplete": (30, "strings", "hold 4 cells together, expected series: 5"),
+    "bad_pack_strings_overlap": (32, "strings[1].first_cell", "found 1, expected 2"),
+    "bad_pack_strings_same_name": (32, "strings[1]", "a second string is called 'left'"),
+    "bad_pack_unknown_string": (
+        25,
+        "switching.transitions[1].requires_string.name",
+        "no string is called 'middle', expected one of left, right",
+    ),
+    "bad_pack_weld_test_too_short": (
+        25,
+        "switching.transitions[1].after_s",
+        "the link takes 0.028 s to reach discharged_ratio",
+    ),
     "bad_pack_equal_configurations": (
         22,
         "switching.configurations.closed",
@@ -119,3 +199,52 @@ def test_precharge_is_complete_when_both_sides_are_near_each_other(
 
 def test_a_good_cell_loads() -> None:
     assert load_cell(DATA / "good_cell.yaml").capacity_ah == 3.0
+
+
+@pytest.mark.parametrize(
+    ("pack_v", "link_v", "discharged"),
+    [
+        (14.0, 0.0, True),
+        (14.0, 7.0, True),
+        (14.0, 7.1, False),
+        (3.9, 0.0, False),
+        (math.nan, 0.0, False),
+        (14.0, math.nan, False),
+    ],
+)
+def test_a_link_is_discharged_only_where_that_is_known(
+    pack: Pack, pack_v: float, link_v: float, discharged: bool
+) -> None:
+    assert pack.link_is_discharged(pack_v, link_v) is discharged
+
+
+def test_the_voltage_of_parallel_strings_is_that_of_one() -> None:
+    pack = load_pack(DATA / "good_pack_strings.yaml")
+    assert (pack.series, pack.groups_in_series) == (4, 2)
+    assert pack.precharge_is_complete(7.4, 7.4)  # would be a wrong reading of four in series
+    assert not pack.precharge_is_complete(1.9, 1.9)
+
+
+FUSE = Fuse(
+    rated_current_a=40.0,
+    melting_curve=[MeltingPoint(80.0, 4.0), MeltingPoint(160.0, 1.0), MeltingPoint(320.0, 0.1)],
+    clearing_time_s=1.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("current_a", "time_s"),
+    [
+        (0.0, math.inf),
+        (-40.0, math.inf),
+        (math.nan, math.inf),
+        (60.0, 4.0),
+        (-80.0, 4.0),
+        (113.137, 2.0),  # half-way in the logarithm of both
+        (160.0, 1.0),
+        (-320.0, 0.1),
+        (640.0, 0.025),  # constant I^2 t
+    ],
+)
+def test_a_fuse_melts_by_its_curve(current_a: float, time_s: float) -> None:
+    assert FUSE.melting_time_s(current_a) == pytest.approx(time_s, rel=1e-4)
