@@ -73,8 +73,8 @@ def test_a_healthy_pack_gives_its_rating(driver: Driver) -> None:
 @pytest.mark.parametrize(
     ("state", "charge", "discharge", "cause"),
     [
-        ({"temperature_c": 45.0}, 0.5, 1.0, LimitedBy.TEMPERATURE),
-        ({"temperature_c": 50.0}, 0.0, 0.5, LimitedBy.TEMPERATURE),
+        ({"temperature_c": 41.0}, 0.5, 1.0, LimitedBy.TEMPERATURE),
+        ({"temperature_c": 49.0}, 0.0, 0.5, LimitedBy.TEMPERATURE),
         ({"temperature_c": 70.0}, 0.0, 0.0, LimitedBy.TEMPERATURE),
         ({"temperature_c": 5.0}, 0.5, 1.0, LimitedBy.TEMPERATURE),
         ({"temperature_c": 0.0}, 0.0, 1.0, LimitedBy.TEMPERATURE),
@@ -140,8 +140,8 @@ def test_a_small_swing_does_not_move_the_limit(driver: Driver) -> None:
     driver.after()
     seen = set()
     for step in range(100):
-        # 45.0 and 45.1 degC are 1 % of the rating apart.
-        result = driver.after(1.0, temperature_c=45.0 + 0.1 * (step % 2))
+        # 41.0 and 41.1 degC are 1 % of the rating apart.
+        result = driver.after(1.0, temperature_c=41.0 + 0.1 * (step % 2))
         seen.add(round(result.charge_current_a, 6))
     assert len(seen) <= 3  # on the way down, then no more
 
