@@ -12,6 +12,7 @@ from typing import Any
 import can
 
 from ibms_battery.clock import NS_PER_S, Clock
+from ibms_end.can.identifier import EXTENDED, frame_identifier
 
 INTERFACE = "ibms_memory"
 
@@ -71,7 +72,12 @@ class MemoryBus(can.BusABC):
         shared.buses.append(self)
 
     def _apply_filters(self, filters: can.typechecking.CanFilters | None) -> None:
-        self._accepted = None if not filters else frozenset(f["can_id"] for f in filters)
+        # The 11-bit and the 29-bit identifier of one number are two.
+        self._accepted = (
+            frozenset(f["can_id"] | (EXTENDED if f.get("extended") else 0) for f in filters)
+            if filters
+            else None
+        )
 
     def send(self, msg: can.Message, timeout: float | None = None) -> None:
         """Hand a frame to all others."""
@@ -85,7 +91,7 @@ class MemoryBus(can.BusABC):
     def take(self, message: can.Message) -> None:
         """Queue a frame if the filters let it pass; error frames pass always."""
         accepted = self._accepted
-        if accepted is None or message.is_error_frame or message.arbitration_id in accepted:
+        if accepted is None or message.is_error_frame or frame_identifier(message) in accepted:
             self._waiting.append(message)
 
     def recv(self, timeout: float | None = None) -> can.Message | None:

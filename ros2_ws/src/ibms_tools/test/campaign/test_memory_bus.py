@@ -52,6 +52,13 @@ def test_a_reader_gets_what_it_asked_for_and_error_frames(bus: BusConfiguration)
     assert error.is_error_frame
 
 
+def test_the_two_kinds_of_identifier_are_told_apart(bus: BusConfiguration) -> None:
+    sender, standard, extended = open_bus(bus), open_bus(bus, [0x20]), open_bus(bus, [0x80000020])
+    sender.send(can.Message(arbitration_id=0x20, is_extended_id=True))
+    assert standard.recv(0) is None
+    assert extended.recv(0) is not None
+
+
 def test_who_has_left_gets_nothing(bus: BusConfiguration) -> None:
     sender, reader = open_bus(bus), open_bus(bus)
     reader.shutdown()

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``./ibms bench fuzz``: bad frames into everything that receives: what passes, what it causes.
+
+Two equal packs run side by side on a virtual clock, over encoded frames on a bus in memory; one of
+them is sent bad frames between the true ones. What differs was caused by them.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from rich.console import Console
+from rich.table import Table
+
+from ibms_battery.pack import load_pack
+from ibms_battery.results import Result, measured, write
+from ibms_end.can.codec import data_id_of
+from ibms_end.mapping import load_map
+from ibms_tools.fuzzing.bit_errors import LONGEST_BURST_BITS, undetected_bursts
+from ibms_tools.fuzzing.twins import Findings, compare, deliver_any_payload
+
+_MEMORY_LIMIT_MB = 5.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; exit code 0 if every figure that has a target keeps it."""
+    parser = argparse.ArgumentParser(prog="ibms bench fuzz", description=__doc__)
+    parser.add_argument("--frames", type=int, default=1_000_000, help="bad frames to send")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pack", default="ev_96s", help="a file of config/packs")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    options = parser.parse_args(arguments)
+    if options.frames < 1:
+        parser.error("--frames must be at least 1")
+    console = Console()
+    share = Path(get_package_share_directory("ibms_bringup"))
+    pack_file = share / "config" / "packs" / f"{options.pack}.yaml"
+    start_s = time.monotonic()
+    results = errors(pack_file)
+    found = compare(pack_file, options.frames, options.seed)
+    outputs, implausible = deliver_any_payload(pack_file, options.frames // 10, options.seed)
+    results += figures(found, options.seed)
+    results.append(
+        Result(
+            "fuzz.any_payload.implausible",
+            implausible,
+            "1",
+            "== 0",
+            f"of {outputs} outputs from random payloads with the right CRC and counter",
+        )
+    )
+    results.append(Result("fuzz.time", round(time.monotonic() - start_s, 1), "s"))
+    if options.json:
+        command = " ".join(["./ibms bench fuzz", *(arguments or sys.argv[1:])])
+        write(measured(command, results), options.json)
+    _show(results, found, console)
+    return 0 if all(result.met is not False for result in results) else 1
+
+
+def errors(pack_file: Path) -> list[Result]:
+    """Every burst on every message of the bus."""
+    pack = load_pack(pack_file)
+    database = load_map(pack_file.parent.parent / "can" / "maps" / pack.can_map, pack).database
+    protected = [m for m in database.messages if data_id_of(m) is not None]
+    counts = [undetected_bursts(message) for message in protected]
+    tried = sum(count for count, _ in counts)
+    return [
+        Result(
+            "fuzz.bursts.undetected",
+            sum(passed for _, passed in counts),
+            "1",
+            "== 0",
+            f"{tried} single bits and bursts of up to {LONGEST_BURST_BITS} bits, all of "
+            f"{len(protected)} messages",
+        )
+    ]
+
+
+def figures(found: Findings, seed: int) -> list[Result]:
+    """What two worlds showed."""
+    context = f"{found.frames} bad frames, seed {seed}"
+    return [
+        Result("fuzz.frames", found.frames, "1", None, f"without a crash, seed {seed}"),
+        Result(
+            "fuzz.passed_crc",
+            found.crc_by_chance,
+            "1",
+            f"<= {found.crc_bound:.4g}",
+            f"{context}; {found.expected_crc:.4g} expected, 3 sigma above",
+        ),
+        Result(
+            "fuzz.accepted",
+            found.accepted.total(),
+            "1",
+            f"<= {found.accepted_bound:.4g}",
+            f"{context}; passed CRC and counter",
+        ),
+        Result(
+            "fuzz.accepted.impossible",
+            found.certain_accepted,
+            "1",
+            "== 0",
+            "few wrong bits, wrong length or identifier, repeated, old, remote and error frames",
+        ),
+        Result("fuzz.implausible", found.implausible, "1", "== 0", f"of {found.delivered} outputs"),
+        Result(
+            "fuzz.closes_caused",
+            found.closes_caused,
+            "1",
+            "== 0",
+            f"{found.closings} closings by request in the undisturbed pack",
+        ),
+        Result("fuzz.openings_masked", found.openings_masked, "1", "== 0", context),
+        Result(
+            "fuzz.openings_caused",
+            found.openings_caused,
+            "1",
+            None,
+            "safe, though not needed: repeated and old frames cost the true one after them",
+        ),
+        Result(
+            "fuzz.memory_growth",
+            round(found.memory_growth_bytes / 1e6, 3),
+            "MB",
+            f"<= {_MEMORY_LIMIT_MB:g}",
+            "resident memory after a fifth of the frames against the end",
+        ),
+    ]
+
+
+def _show(results: Sequence[Result], found: Findings, console: Console) -> None:
+    kinds = Table("kind", "sent", "passed CRC", "accepted")
+    for kind, count in found.sent.items():
+        kinds.add_row(
+            kind.value, str(count), str(found.passed_crc[kind]), str(found.accepted[kind])
+        )
+    console.print(kinds)
+    table = Table("figure", "value", "target", "met")
+    for result in results:
+        met = "" if result.met is None else "yes" if result.met else "[red]no[/red]"
+        table.add_row(result.name, f"{result.value} {result.unit}", result.target or "", met)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
