@@ -6,6 +6,9 @@ import math
 from ibms_battery.configuration import ConfigurationError
 from ibms_battery.pack import Pack
 from ibms_sim.configuration import Link
+from ibms_sim.faults import FaultSet
+
+_OPEN_LINK_F = 1e-9  # of the cables alone
 
 
 class Circuit:
@@ -48,8 +51,7 @@ class Circuit:
         source_ohm: float,
         load_a: float,
         step_s: float,
-        short_ohm: float | None,
-        precharge_broken: bool,
+        faults: FaultSet,
     ) -> None:
         """Advance link voltage and pack current (mean over the step, charge positive).
 
@@ -63,15 +65,17 @@ class Circuit:
         elif (
             self._precharge is not None
             and conducting & self._precharge == self._precharge
-            and not precharge_broken
+            and not faults.has("precharge_open")
         ):
-            resistance = self._precharge_ohm
+            resistance = self._precharge_ohm * (faults.value("precharge_slow") or 1.0)
+        short_ohm = faults.value("link_short")
+        capacitance_f = _OPEN_LINK_F if faults.has("link_open") else self._capacitance_f
         leak_s = 1 / self._link.discharge_ohm + (1 / short_ohm if short_ohm else 0.0)
         source_v = pack_v - self.current_a * source_ohm
         path_s = 0.0 if resistance is None else 1 / (resistance + source_ohm)
         total_s = path_s + leak_s
         final_v = (source_v * path_s + load_a) / total_s
-        time_s = self._capacitance_f / total_s
+        time_s = capacitance_f / total_s
         fade = -math.expm1(-step_s / time_s)
         mean_v = final_v + (self.link_v - final_v) * fade * time_s / step_s
         # A rectifying bridge keeps the link from going negative.

@@ -78,6 +78,7 @@ class Sensors(Struct, frozen=True, forbid_unknown_fields=True):
     module_voltage: Error = Error(noise=0.005, offset=0.01, gain=0.0005)
     temperature: Error = Error(noise=0.05, offset=0.3)
     current: Error = Error(noise=0.05, offset=0.03, gain=0.001)
+    redundant_current: Error = Error(noise=0.1, offset=0.1, gain=0.002)
     voltage: Error = Error(noise=0.02, offset=0.05, gain=0.0005)
     bleed_ohm: Annotated[PositiveFloat, Meta(description="balancing resistor [Ohm]")] = 33.0
 

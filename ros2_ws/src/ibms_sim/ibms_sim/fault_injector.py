@@ -37,7 +37,12 @@ class FaultInjector(Node):
         self, request: InjectFault.Request, response: InjectFault.Response
     ) -> InjectFault.Response:
         result = self._client.inject(
-            request.fault, request.element, request.value, request.duration_s, request.remove
+            request.fault,
+            request.element,
+            request.value,
+            request.duration_s,
+            request.remove,
+            request.count,
         )
         response.success = result.success
         response.code = int(result.code)

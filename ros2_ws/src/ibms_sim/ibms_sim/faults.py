@@ -12,6 +12,8 @@ NO_ELEMENT = -1
 
 Device = Literal["plant", "switch_board"]
 Element = Literal["none", "cell", "sensor", "module", "switch"]
+# What a fault may be counted in, to end after so many; "" where it cannot be counted.
+Counted = Literal["", "scan", "sample", "feedback"]
 
 
 class InjectCode(enum.IntEnum):
@@ -34,37 +36,77 @@ class Fault:
     minimum: float
     maximum: float
     description: str
+    counted: Counted = ""
 
 
 FAULTS = (
-    Fault(1, "cell_voltage", "plant", "cell", "V", 0.0, 6.5, "measured cell voltage is this value"),
     Fault(
-        2, "cell_voltage_offset", "plant", "cell", "V", -5.0, 5.0, "added to the measured voltage"
+        1, "cell_voltage", "plant", "cell", "V", 0.0, 6.5, "measured voltage is this value", "scan"
+    ),
+    Fault(
+        2, "cell_voltage_offset", "plant", "cell", "V", -5.0, 5.0, "added to what is read", "scan"
     ),
     Fault(3, "cell_voltage_stuck", "plant", "cell", "", 0, 0, "measured voltage stays as it is"),
-    Fault(4, "cell_temperature", "plant", "sensor", "degC", -60.0, 200.0, "measured temperature"),
+    Fault(
+        4, "cell_temperature", "plant", "sensor", "degC", -60.0, 200.0, "what is read", "scan"
+    ),
     Fault(5, "cell_temperature_stuck", "plant", "sensor", "", 0, 0, "temperature stays as it is"),
     Fault(
-        6, "open_wire", "plant", "cell", "", 0, 0, "sense wire at the upper end of a cell is open"
+        6, "open_wire", "plant", "cell", "", 0, 0, "upper sense wire of a cell is open", "scan"
     ),
     Fault(
-        7, "internal_short", "plant", "cell", "Ohm", 1e-3, 1e4, "real resistance across the group"
-    ),
-    Fault(10, "afe_silent", "plant", "module", "", 0, 0, "AFE module sends nothing"),
-    Fault(11, "afe_corruption", "plant", "module", "bits", 1, 8, "bits flipped in each frame"),
-    Fault(12, "afe_counter_frozen", "plant", "module", "", 0, 0, "alive counter stands still"),
-    Fault(13, "afe_self_test", "plant", "module", "", 0, 0, "self-test of the module fails"),
-    Fault(
-        20, "current_offset", "plant", "none", "A", -3000.0, 3000.0, "added to the measured current"
+        7, "internal_short", "plant", "cell", "Ohm", 1e-4, 1e4, "real resistance across the group"
     ),
     Fault(
-        21, "current_value", "plant", "none", "A", -3000.0, 3000.0, "measured current is this value"
+        8, "temperature_rate", "plant", "sensor", "K/s", 0.0, 100.0, "its cells truly heat so fast"
     ),
-    Fault(22, "pack_sensor_silent", "plant", "none", "", 0, 0, "pack sensor sends nothing"),
     Fault(
-        23, "pack_sensor_counter_frozen", "plant", "none", "", 0, 0, "alive counter stands still"
+        9, "runaway", "plant", "cell", "K/s", 0.0, 100.0, "voltage collapses, sensor heats so fast"
     ),
-    Fault(24, "pack_sensor_self_test", "plant", "none", "", 0, 0, "self-test of the sensor fails"),
+    Fault(10, "afe_silent", "plant", "module", "", 0, 0, "AFE module sends nothing", "scan"),
+    Fault(
+        11, "afe_corruption", "plant", "module", "bits", 1, 8, "bits flipped in each frame", "scan"
+    ),
+    Fault(
+        12, "afe_counter_frozen", "plant", "module", "", 0, 0, "alive counter stands still", "scan"
+    ),
+    Fault(
+        13, "afe_self_test", "plant", "module", "", 0, 0, "self-test of the module fails", "scan"
+    ),
+    Fault(
+        14, "module_voltage_offset", "plant", "module", "V", -65.0, 65.0, "added to what is read",
+        "scan",
+    ),
+    Fault(
+        15, "device_time_jump", "plant", "none", "s", -1e6, 1e6, "added to the modules' clock"
+    ),
+    Fault(
+        16, "wrong_identity", "plant", "none", "cells", 1, 256, "the pack says it has so many"
+    ),
+    Fault(
+        20, "current_offset", "plant", "none", "A", -3000.0, 3000.0, "added to what is read",
+        "sample",
+    ),
+    Fault(
+        21, "current_value", "plant", "none", "A", -3000.0, 3000.0, "measured current", "sample"
+    ),
+    Fault(22, "pack_sensor_silent", "plant", "none", "", 0, 0, "sends nothing", "sample"),
+    Fault(
+        23, "pack_sensor_counter_frozen", "plant", "none", "", 0, 0, "counter stands still",
+        "sample",
+    ),
+    Fault(
+        24, "pack_sensor_self_test", "plant", "none", "", 0, 0, "self-test of the sensor fails",
+        "sample",
+    ),
+    Fault(
+        25, "redundant_current_offset", "plant", "none", "A", -3000.0, 3000.0,
+        "added to what the second sensor reads", "sample",
+    ),
+    Fault(
+        26, "redundant_sensor_silent", "plant", "none", "", 0, 0, "second sensor sends nothing",
+        "sample",
+    ),
     Fault(
         30, "insulation_resistance", "plant", "none", "Ohm", 0.0, 1e8, "true insulation resistance"
     ),
@@ -72,8 +114,16 @@ FAULTS = (
     Fault(32, "environment_silent", "plant", "none", "", 0, 0, "environment sensors send nothing"),
     Fault(33, "gas", "plant", "none", "ppm", 0.0, 65535.0, "true gas concentration"),
     Fault(34, "shock", "plant", "none", "m/s^2", 0.0, 650.0, "a shock of this peak once a second"),
+    Fault(35, "humidity", "plant", "none", "%", 0.0, 100.0, "true relative humidity"),
+    Fault(36, "pressure", "plant", "none", "Pa", 0.0, 5e5, "true pressure in the pack"),
+    Fault(37, "gas_sensor", "plant", "none", "", 0, 0, "gas sensor says its value does not hold"),
+    Fault(38, "insulation_self_test", "plant", "none", "", 0, 0, "self-test of the monitor fails"),
     Fault(40, "link_short", "plant", "none", "Ohm", 1e-3, 1e4, "resistance across the link"),
     Fault(41, "precharge_open", "plant", "none", "", 0, 0, "precharge resistor is broken"),
+    Fault(
+        42, "precharge_slow", "plant", "none", "1", 1.0, 1e3, "precharge resistor times this value"
+    ),
+    Fault(43, "link_open", "plant", "none", "", 0, 0, "no capacitance: the link follows at once"),
     Fault(50, "bus_loss", "plant", "none", "", 0, 0, "all devices but the switch board are silent"),
     Fault(51, "error_frames", "plant", "none", "", 0, 0, "an error frame with each scan"),
     Fault(
@@ -83,8 +133,19 @@ FAULTS = (
     Fault(62, "does_not_close", "switch_board", "switch", "", 0, 0, "contact does not close"),
     Fault(63, "interlock_open", "switch_board", "none", "", 0, 0, "interlock loop is open"),
     Fault(64, "emergency_stop", "switch_board", "none", "", 0, 0, "emergency stop is pressed"),
-    Fault(65, "switch_board_silent", "switch_board", "none", "", 0, 0, "the board sends nothing"),
-)
+    Fault(
+        65, "switch_board_silent", "switch_board", "none", "", 0, 0, "the board sends nothing",
+        "feedback",
+    ),
+    Fault(
+        66, "interlock_glitch", "switch_board", "none", "", 0, 0,
+        "feedback says open while the interlock loop is closed", "feedback",
+    ),
+    Fault(67, "crash", "switch_board", "none", "", 0, 0, "the vehicle's crash signal is set"),
+    Fault(
+        68, "does_not_open_slow", "switch_board", "switch", "s", 0.0, 10.0, "opens so much later"
+    ),
+)  # fmt: skip
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
 BY_NUMBER = {fault.number: fault for fault in FAULTS}
@@ -127,11 +188,22 @@ class FaultSet:
         self._device = device
         self._active: dict[str, dict[int, float]] = {}
         self._ends_ns: dict[tuple[str, int], int] = {}
+        self._left: dict[tuple[str, int], int] = {}
 
     def inject(
-        self, number: int, element: int, value: float, duration_s: float, remove: bool, now_ns: int
+        self,
+        number: int,
+        element: int,
+        value: float,
+        duration_s: float,
+        remove: bool,
+        now_ns: int,
+        count: int = 0,
     ) -> InjectCode | None:
-        """Add or remove a fault; ``None`` if it belongs to the other device."""
+        """Add or remove a fault; ``None`` if it belongs to the other device.
+
+        It ends by itself after ``duration_s`` or after ``count`` of what it is counted in; 0: not.
+        """
         fault = BY_NUMBER.get(number)
         if fault is None or fault.name in self._without:
             return InjectCode.UNKNOWN_FAULT if self._device == "plant" else None
@@ -144,11 +216,17 @@ class FaultSet:
             self._remove(fault.name, element)
             return InjectCode.OK
         code = check(fault, element, value, self._pack)
+        if count and not fault.counted:
+            code = InjectCode.OUT_OF_RANGE
         if code is InjectCode.OK:
+            key = (fault.name, element)
             self._active.setdefault(fault.name, {})[element] = value
-            self._ends_ns.pop((fault.name, element), None)
+            self._ends_ns.pop(key, None)
+            self._left.pop(key, None)
             if duration_s > 0:
-                self._ends_ns[fault.name, element] = now_ns + round(duration_s * NS_PER_S)
+                self._ends_ns[key] = now_ns + round(duration_s * NS_PER_S)
+            if count:
+                self._left[key] = count
             self.version += 1
         return code
 
@@ -156,6 +234,15 @@ class FaultSet:
         """Remove faults whose duration is over."""
         for (name, element), end_ns in list(self._ends_ns.items()):
             if now_ns >= end_ns:
+                self._remove(name, element)
+
+    def passed(self, what: Counted) -> None:
+        """One more scan, sample or feedback has shown the faults; removes what is used up."""
+        for (name, element), left in list(self._left.items()):
+            if BY_NAME[name].counted != what:
+                continue
+            self._left[name, element] = left - 1
+            if left == 1:
                 self._remove(name, element)
 
     def next_end_ns(self) -> int | None:
@@ -180,4 +267,5 @@ class FaultSet:
         for one in elements:
             self._active.get(name, {}).pop(one, None)
             self._ends_ns.pop((name, one), None)
+            self._left.pop((name, one), None)
         self.version += 1

@@ -29,6 +29,7 @@ class InjectionPort:
             duration_s=values["Duration"] * 1e-3,
             remove=bool(values["Remove"]),
             now_ns=now_ns,
+            count=int(values["Count"]),
         )
         if code is None:
             return None

@@ -68,6 +68,7 @@ class InjectionClient:
         value: float = math.nan,
         duration_s: float = 0.0,
         remove: bool = False,
+        count: int = 0,
     ) -> InjectionResult:
         """Inject or remove fault ``name`` and wait up to ``ANSWER_TIMEOUT_S`` for the answer.
 
@@ -78,6 +79,7 @@ class InjectionClient:
             value: in the unit of the fault; NaN where it has none.
             duration_s: 0 until removed.
             remove: remove the fault instead.
+            count: scans, samples or feedback frames after which it ends by itself; 0: not counted.
         """
         fault = BY_NAME.get(name)
         if fault is None:
@@ -88,9 +90,11 @@ class InjectionClient:
         wanted = (
             f"{name} takes {'no element' if fault.element == 'none' else 'a ' + fault.element}"
             + (f" and {fault.minimum:g} to {fault.maximum:g} {fault.unit}" if fault.unit else "")
+            + (f", and can be counted in {fault.counted}s" if fault.counted else "")
         )
         lacks_value = bool(fault.unit) and not math.isfinite(value)
-        if not 0 <= duration_s < 4e6 or (lacks_value and not remove):
+        uncountable = not 0 <= count <= (0xFFFF if fault.counted else 0)
+        if uncountable or not 0 <= duration_s < 4e6 or (lacks_value and not remove):
             return InjectionResult(ResultCode.OUT_OF_RANGE, wanted)
         self._sequence = (self._sequence + 1) & 0xFF
         while self._bus.recv(0) is not None:
@@ -104,6 +108,7 @@ class InjectionClient:
                     "Element": element,
                     "ValueMicro": value if fault.unit and math.isfinite(value) else 0.0,
                     "Duration": round(duration_s * 1e3),
+                    "Count": count,
                 }
             )
         )

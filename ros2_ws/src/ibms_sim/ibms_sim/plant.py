@@ -6,6 +6,7 @@ import numpy.typing as npt
 
 from ibms_battery.clock import NS_PER_S
 from ibms_battery.pack import Pack
+from ibms_sim.cells.heating import InnerHeating
 from ibms_sim.cells.stack import Stack
 from ibms_sim.cells.thermal import Actuation
 from ibms_sim.circuit import Circuit
@@ -36,6 +37,7 @@ class Plant:
         self.driving = False
         self._demand = demand
         self._faults = faults
+        self._heating = InnerHeating(pack, faults)
         self._step_s = pack.pack_sample_period_s
         self._conducting = 0
         self._conducting_ns: int | None = None
@@ -48,13 +50,24 @@ class Plant:
         self._conducting_ns = now_ns
 
     @property
+    def voltage_v(self) -> npt.NDArray[np.float64]:
+        """Of each group (groups,)."""
+        return self.stack.voltage_v * self._heating.voltage_ratio
+
+    @property
+    def temperature_c(self) -> npt.NDArray[np.float64]:
+        """Of each group (groups,)."""
+        return self.stack.temperature_c + self._heating.rise_k
+
+    @property
     def pack_v(self) -> float:
         """Voltage of the pack on the cells' side of the contacts."""
-        return float(self.stack.voltage_v.sum())
+        return float(self.voltage_v.sum())
 
     def step(self, bleed_s: npt.NDArray[np.float64], actuation: Actuation, now_ns: int) -> None:
         """Advance by one sample of the pack sensor; ``bleed_s`` as in ``Stack.step``."""
         self._apply_faults()
+        self._heating.step(self._step_s)
         conducting = self._conducting
         if self._conducting_ns is None or now_ns - self._conducting_ns > CONTACTS_STALE_NS:
             conducting = 0
@@ -71,8 +84,7 @@ class Plant:
             self.stack.source_ohm,
             load_a,
             self._step_s,
-            self._faults.value("link_short"),
-            self._faults.has("precharge_open"),
+            self._faults,
         )
         self.stack.step(circuit.current_a, bleed_s, self._short_s, actuation, self.load_time_s)
         self.driving = load_a != 0.0

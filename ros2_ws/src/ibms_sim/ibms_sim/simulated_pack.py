@@ -21,10 +21,11 @@ from ibms_end.can.codec import FrameDecoder, find_message
 from ibms_sim import process
 from ibms_sim.build import build_plant
 from ibms_sim.configuration import Simulation, load_simulation
-from ibms_sim.devices import environment, insulation, packing, thermal_actuators
+from ibms_sim.devices import environment, identity, insulation, packing, thermal_actuators
 from ibms_sim.devices.afe import AfeModules, check_fits
 from ibms_sim.devices.history import History
 from ibms_sim.devices.pack_sensor import PackSensor
+from ibms_sim.devices.redundant_sensor import RedundantSensor
 from ibms_sim.faults import FaultSet
 from ibms_sim.injecting import InjectionPort
 from ibms_sim.pacing import Pacer
@@ -60,6 +61,11 @@ class PackProcess:
         self._sensor = PackSensor(
             simulation.sensors, pack.pack_sample_period_s, self._faults, generator
         )
+        # A generator of its own: the pack stays the one that the seed has always made.
+        self._redundant = RedundantSensor(
+            simulation.sensors.redundant_current, self._faults, generator.spawn(1)[0]
+        )
+        self._identity = identity.Identity(database, pack, self._faults)
         self._insulation = insulation.InsulationMonitor(
             database, simulation.surroundings.insulation_ohm, self._faults, generator
         )
@@ -86,6 +92,7 @@ class PackProcess:
         self.pacer.add(insulation.PERIOD_S, self._send_insulation)
         self.pacer.add(environment.PERIOD_S, self._send_environment)
         self.pacer.add(thermal_actuators.PERIOD_S, self._send_thermal)
+        self.pacer.add(identity.PERIOD_S, self._send_identity)
 
     def step(self) -> None:
         """Sleep until something is due, then do it."""
@@ -137,23 +144,27 @@ class PackProcess:
                 self._transmit(answer)
 
     def _scan(self, now: int) -> None:
-        stack = self._plant.stack
-        device_time_ms = (now - self._start_ns) // _NS_PER_MS
+        plant = self._plant
+        jump_s = self._faults.value("device_time_jump") or 0.0
+        device_time_ms = (now - self._start_ns) // _NS_PER_MS + round(1e3 * jump_s)
         frames = self._afe.scan(
-            stack.voltage_v, stack.temperature_c, self._ambient_c, device_time_ms
+            plant.voltage_v, plant.temperature_c, self._ambient_c, device_time_ms
         )
         self._history.store(frames)
         for message in self._afe.messages(frames):
             self._send(message)
         if self._faults.has("error_frames"):
             self._send(can.Message(is_error_frame=True, is_extended_id=False, check=False))
+        self._faults.passed("scan")
 
     def _sample(self, now: int) -> None:
         plant = self._plant
         plant.step(self._afe.bleed_s, self._actuators.actuation, now)
         pack_v, link_v = plant.pack_v, plant.circuit.link_v
         current_a = plant.circuit.current_a
+        self._send(self._redundant.sample(current_a))
         self._send(self._sensor.sample(current_a, pack_v, link_v, self._ambient_c))
+        self._faults.passed("sample")
         link = packing.simulation_link(pack_v, link_v, current_a)
         self._transmit(packing.fd_frame(packing.SIMULATION_LINK_ID, link))
         for message in self._history.messages(_HISTORY_FRAMES):
@@ -167,6 +178,9 @@ class PackProcess:
 
     def _send_thermal(self, now: int) -> None:
         self._send(self._actuators.feedback())
+
+    def _send_identity(self, now: int) -> None:
+        self._send(self._identity.frame())
 
     def _send(self, message: can.Message | None) -> None:
         """Send what a device sends; a bus loss takes it."""

@@ -19,7 +19,7 @@ from ibms_sim.board.logic import MAXIMUM_DEAD_MAN_TIME_S, SwitchBoard
 from ibms_sim.faults import FaultSet
 from ibms_sim.injecting import InjectionPort
 
-_FEEDBACK_NS = 20_000_000
+_FEEDBACK_NS = 10_000_000
 _FRESH_NS = 50_000_000  # older frames waited in the socket while this process did not run
 _LINK_STALE_NS = 100_000_000
 # All bits set means "not available": outside the signal's range, so nobody takes it for a voltage.
@@ -65,7 +65,7 @@ class BoardProcess:
         self._next_feedback_ns = 0
 
     def step(self) -> None:
-        """Wait for a frame or the next event, then act; returns after at most 20 ms."""
+        """Wait for a frame or the next event, then act; returns after at most 10 ms."""
         wait_ns = self.due_ns() - self._clock.boot_ns()
         self.run_due(max(wait_ns, 0) / NS_PER_S)
 
@@ -130,6 +130,8 @@ class BoardProcess:
         self._faults_version = self._faults.version
         for index, contactor in enumerate(self.board.contactors):
             hidden = self._faults.has("weld_hidden", index)
+            delay_s = self._faults.of("does_not_open_slow").get(index, 0.0)
+            contactor.delay_ns = round(delay_s * NS_PER_S)
             contactor.set_faults(
                 welded=hidden or self._faults.has("weld", index),
                 hides_weld=hidden,
@@ -138,6 +140,7 @@ class BoardProcess:
             )
         self.board.set_interlock(not self._faults.has("interlock_open"), now)
         self.board.set_emergency_stop(self._faults.has("emergency_stop"), now)
+        self.board.set_crash(self._faults.has("crash"), now)
 
     def _state(self, now: int) -> tuple[object, ...]:
         board = self.board
@@ -148,17 +151,24 @@ class BoardProcess:
             board.latched,
             board.cause,
             board.challenge,
-            board.interlock_closed,
+            self._shown_interlock(),
             board.emergency_stop,
+            board.crash,
             board.permit_fresh(now),
         )
 
+    def _shown_interlock(self) -> bool:
+        return self.board.interlock_closed and not self._faults.has("interlock_glitch")
+
     def _send(self, now: int) -> None:
         self._read_voltages(now)
+        self._transmit(self._contacts.encode({"Closed": self.board.conducting}))
+        if not self._faults.has("switch_board_silent"):
+            self._send_feedback(now)
+        self._faults.passed("feedback")
+
+    def _send_feedback(self, now: int) -> None:
         board = self.board
-        self._transmit(self._contacts.encode({"Closed": board.conducting}))
-        if self._faults.has("switch_board_silent"):
-            return
         pack_v, link_v = self._voltages
         self._transmit(
             self._feedback.encode(
@@ -167,14 +177,16 @@ class BoardProcess:
                     "ArmChallenge": board.challenge,
                     "Armed": board.armed,
                     "DeadManLatched": board.latched,
-                    "InterlockClosed": board.interlock_closed,
+                    "InterlockClosed": self._shown_interlock(),
                     "EmergencyStop": board.emergency_stop,
+                    "CrashInput": board.crash,
                     "PermitFresh": board.permit_fresh(now),
                     "OpenCause": int(board.cause),
                     "PackVoltage": pack_v,
                     "LinkVoltage": link_v,
                     "LastPermitScan": board.last_permit_scan,
                     "DeadManTime": board.dead_man_time_s * 1e3,
+                    "SwitchCount": len(board.contactors),
                 }
             )
         )

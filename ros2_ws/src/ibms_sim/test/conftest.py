@@ -121,6 +121,7 @@ class Bench:
         value: float = 0.0,
         duration_s: float = 0.0,
         remove: bool = False,
+        count: int = 0,
     ) -> InjectCode | None:
         self._sequence += 1
         self.last.pop("SimulationAnswer", None)
@@ -132,6 +133,7 @@ class Bench:
             ValueMicro=value,
             Duration=round(duration_s * 1000),
             Remove=remove,
+            Count=count,
         )
         self.run(0.02)
         answer = self.last.get("SimulationAnswer")
@@ -163,6 +165,11 @@ def with_constant_load(current_a: float) -> Simulation:
 @pytest.fixture
 def config() -> Path:
     return CONFIG
+
+
+@pytest.fixture
+def robot(config: Path) -> Pack:
+    return load_pack(config / "packs" / "robot_12s.yaml")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import can
 import pytest
 
 from ibms_battery.pack import load_pack
@@ -87,6 +88,58 @@ def internal_short(bench: Bench) -> None:
     assert bench.device._plant.stack.temperature_c[7] > bench.device._plant.stack.temperature_c[0]
 
 
+def temperature_rate(bench: Bench) -> None:
+    before = bench.last["AfeMeasurement_00"]
+    bench.inject("temperature_rate", 1, 2.0)
+    bench.run(3.0)
+    after = bench.last["AfeMeasurement_00"]
+    assert after["Temperature_01"] - before["Temperature_01"] == pytest.approx(6.0, abs=0.5)
+    assert after["Temperature_00"] - before["Temperature_00"] == pytest.approx(0.0, abs=0.4)
+    bench.inject("temperature_rate", 1, remove=True)
+    bench.run(0.1)
+    back = bench.last["AfeMeasurement_00"]
+    assert back["Temperature_01"] == pytest.approx(before["Temperature_01"], abs=0.4)
+
+
+def runaway(bench: Bench) -> None:
+    before = bench.last["AfeMeasurement_00"]
+    pack_v = bench.last["PackSensor"]["PackVoltage"]
+    bench.inject("runaway", 4, 5.0)
+    bench.run(2.0)
+    after = bench.last["AfeMeasurement_00"]
+    assert cell(bench, 4) < 0.3
+    assert cell(bench, 5) > 3.0
+    # The pack loses what the cell loses, and the cell's own sensor heats.
+    assert bench.last["PackSensor"]["PackVoltage"] == pytest.approx(pack_v - 4.0, abs=0.3)
+    assert after["Temperature_01"] - before["Temperature_01"] == pytest.approx(10.0, abs=0.6)
+    assert after["Temperature_02"] - before["Temperature_02"] == pytest.approx(0.0, abs=0.4)
+
+
+def module_voltage_offset(bench: Bench) -> None:
+    before = bench.last["AfeMeasurement_00"]["ModuleVoltage"]
+    bench.inject("module_voltage_offset", 0, -3.0)
+    bench.run(0.1)
+    after = bench.last["AfeMeasurement_00"]
+    assert after["ModuleVoltage"] == pytest.approx(before - 3.0, abs=0.1)
+    assert sum(cell(bench, k) for k in range(12)) == pytest.approx(before, abs=0.2)
+
+
+def device_time_jump(bench: Bench) -> None:
+    before = bench.last["AfeMeasurement_00"]["DeviceTime"]
+    bench.inject("device_time_jump", value=100.0)
+    bench.run(0.1)
+    step_ms = bench.last["AfeMeasurement_00"]["DeviceTime"] - before
+    assert step_ms == pytest.approx(100_120, abs=50)
+
+
+def wrong_identity(bench: Bench) -> None:
+    assert bench.last["PackIdentity"]["SeriesCells"] == 12
+    bench.inject("wrong_identity", value=96)
+    bench.run(1.1)
+    assert bench.last["PackIdentity"]["SeriesCells"] == 96
+    assert bench.last["PackIdentity"]["AfeModules"] == 1
+
+
 def afe_silent(bench: Bench) -> None:
     bench.inject("afe_silent", 0)
     assert bench.count("AfeMeasurement_00", 0.2) == 0
@@ -142,6 +195,20 @@ def pack_sensor_self_test(bench: Bench) -> None:
     assert bench.last["PackSensor"]["SelfTestFailed"] == 1
 
 
+def redundant_current_offset(bench: Bench) -> None:
+    before = bench.last["PackSensorRedundant"]["Current"]
+    bench.inject("redundant_current_offset", value=25.0)
+    bench.run(0.05)
+    assert bench.last["PackSensorRedundant"]["Current"] == pytest.approx(before + 25.0, abs=1.0)
+    assert bench.last["PackSensor"]["Current"] == pytest.approx(before, abs=1.0)
+
+
+def redundant_sensor_silent(bench: Bench) -> None:
+    bench.inject("redundant_sensor_silent")
+    assert bench.count("PackSensorRedundant", 0.2) == 0
+    assert bench.count("PackSensor", 0.2) >= 19
+
+
 def insulation_resistance(bench: Bench) -> None:
     bench.inject("insulation_resistance", value=40e3)
     bench.run(4.0)
@@ -156,6 +223,34 @@ def insulation_silent(bench: Bench) -> None:
 def environment_silent(bench: Bench) -> None:
     bench.inject("environment_silent")
     assert bench.count("Environment", 0.5) == 0
+
+
+def insulation_self_test(bench: Bench) -> None:
+    bench.inject("insulation_self_test")
+    bench.run(0.2)
+    assert bench.last["InsulationMonitor"]["SelfTestFailed"] == 1
+
+
+def humidity(bench: Bench) -> None:
+    bench.inject("humidity", value=97.0)
+    bench.run(0.2)
+    assert bench.last["Environment"]["Humidity"] == pytest.approx(97.0, abs=1.5)
+
+
+def pressure(bench: Bench) -> None:
+    before = bench.last["Environment"]["Pressure"]
+    bench.inject("pressure", value=130_000.0, duration_s=0.5)  # a venting burst
+    bench.run(0.3)
+    assert bench.last["Environment"]["Pressure"] == pytest.approx(130_000, abs=50)
+    bench.run(0.5)
+    assert bench.last["Environment"]["Pressure"] == pytest.approx(before, abs=50)
+
+
+def gas_sensor(bench: Bench) -> None:
+    bench.inject("gas_sensor")
+    bench.run(0.2)
+    values = bench.last["Environment"]
+    assert (values["GasValid"], values["HumidityValid"], values["PressureValid"]) == (0, 1, 1)
 
 
 def gas(bench: Bench) -> None:
@@ -177,14 +272,38 @@ def link_short(bench: Bench) -> None:
 
 
 def precharge_open(bench: Bench) -> None:
-    bench.command(0)
-    bench.run(0.1)
-    bench.device._plant.circuit.link_v = 0.0
+    discharged_link(bench)
     bench.inject("precharge_open")
     bench.command(0b101)
     bench.run(0.5)
     assert bench.last["SwitchFeedback"]["Closed"] == 0b101
     assert bench.last["PackSensor"]["LinkVoltage"] < 1.0
+
+
+def discharged_link(bench: Bench) -> None:
+    bench.command(0)
+    bench.run(0.1)
+    bench.device._plant.circuit.link_v = 0.0
+
+
+def precharge_slow(bench: Bench) -> None:
+    # 20 Ohm and 2 mF: the time constant grows from 40 ms to 0.4 s.
+    discharged_link(bench)
+    bench.inject("precharge_slow", value=10.0)
+    bench.command(0b101)
+    bench.run(0.37)
+    sensor = bench.last["PackSensor"]
+    assert sensor["LinkVoltage"] / sensor["PackVoltage"] == pytest.approx(0.63, abs=0.05)
+
+
+def link_open(bench: Bench) -> None:
+    discharged_link(bench)
+    bench.inject("link_open")
+    bench.command(0b101)
+    bench.run(0.02)
+    sensor = bench.last["PackSensor"]
+    assert sensor["LinkVoltage"] / sensor["PackVoltage"] > 0.99
+    assert sensor["Current"] == pytest.approx(0.0, abs=0.5)
 
 
 def bus_loss(bench: Bench) -> None:
@@ -246,16 +365,43 @@ def switch_board_silent(bench: Bench) -> None:
     assert bench.last["SimulationContacts"]["Closed"] == 0b011
 
 
+def interlock_glitch(bench: Bench) -> None:
+    bench.inject("interlock_glitch")
+    bench.run(0.05)
+    feedback = bench.last["SwitchFeedback"]
+    assert (feedback["Closed"], feedback["InterlockClosed"]) == (0b011, 0)
+
+
+def crash(bench: Bench) -> None:
+    bench.inject("crash")
+    bench.run(0.05)
+    feedback = bench.last["SwitchFeedback"]
+    assert (feedback["Closed"], feedback["CrashInput"], feedback["OpenCause"]) == (0, 1, 7)
+
+
+def does_not_open_slow(bench: Bench) -> None:
+    bench.inject("does_not_open_slow", 1, 0.2)
+    bench.command(0)
+    assert bench.last["SwitchFeedback"]["Closed"] == 0b010
+    bench.run(0.15)
+    assert bench.last["SwitchFeedback"]["Closed"] == 0b010
+    bench.run(0.05)
+    assert bench.last["SwitchFeedback"]["Closed"] == 0
+
+
 EFFECTS: dict[str, Callable[..., None]] = {
     check.__name__: check
     for check in (
         cell_voltage, cell_voltage_offset, cell_voltage_stuck, cell_temperature,
-        cell_temperature_stuck, open_wire, internal_short, afe_silent, afe_corruption,
-        afe_counter_frozen, afe_self_test, current_offset, current_value, pack_sensor_silent,
-        pack_sensor_counter_frozen, pack_sensor_self_test, insulation_resistance,
-        insulation_silent, environment_silent, gas, shock, link_short, precharge_open, bus_loss,
-        error_frames, weld, weld_hidden, does_not_close, interlock_open, emergency_stop,
-        switch_board_silent,
+        cell_temperature_stuck, open_wire, internal_short, temperature_rate, runaway, afe_silent,
+        afe_corruption, afe_counter_frozen, afe_self_test, module_voltage_offset,
+        device_time_jump, wrong_identity, current_offset, current_value, pack_sensor_silent,
+        pack_sensor_counter_frozen, pack_sensor_self_test, redundant_current_offset,
+        redundant_sensor_silent, insulation_resistance, insulation_silent, environment_silent,
+        gas, shock, humidity, pressure, gas_sensor, insulation_self_test, link_short,
+        precharge_open, precharge_slow, link_open, bus_loss, error_frames, weld, weld_hidden,
+        does_not_close, interlock_open, emergency_stop, switch_board_silent, interlock_glitch,
+        crash, does_not_open_slow,
     )
 }  # fmt: skip
 
@@ -278,6 +424,81 @@ def test_a_fault_ends_by_itself(bench: Bench) -> None:
     assert cell(bench, 0) == pytest.approx(2.0)
     bench.run(0.2)
     assert cell(bench, 0) > 3.0
+
+
+# Exactly so many, no more and no less: what proves that one or two spikes do not trip.
+
+
+def record(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str, signal: str) -> list[float]:
+    """Every value of a signal that is received from now on."""
+    values: list[float] = []
+    receive = bench._receive
+
+    def keep(message: can.Message) -> None:
+        before = bench.seen[name]
+        receive(message)
+        if bench.seen[name] > before:
+            values.append(bench.last[name][signal])
+
+    monkeypatch.setattr(bench, "_receive", keep)
+    return values
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("fault", "element", "value", "name", "signal"),
+    [
+        ("cell_voltage", 3, 4.9, "AfeMeasurement_00", "CellVoltage_03"),
+        ("cell_temperature", 1, 120.0, "AfeMeasurement_00", "Temperature_01"),
+        ("current_value", NO_ELEMENT, -900.0, "PackSensor", "Current"),
+        ("interlock_glitch", NO_ELEMENT, 0.0, "SwitchFeedback", "InterlockClosed"),
+    ],
+)
+def test_a_counted_spike_shows_exactly_so_often(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    element: int,
+    value: float,
+    name: str,
+    signal: str,
+    count: int,
+) -> None:
+    bench.connect()
+    values = record(bench, monkeypatch, name, signal)
+    assert bench.inject(fault, element, value, count=count) is InjectCode.OK
+    bench.run(0.3)
+    assert sum(v == pytest.approx(value) for v in values) == count
+    assert bench.last["SwitchFeedback"]["Closed"] == 0b011
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_counted_corruption_hits_exactly_so_many_frames(bench: Bench, count: int) -> None:
+    bench.run(0.1)
+    before = bench.rejected("AfeMeasurement_00").total()
+    bench.inject("afe_corruption", 0, 2, count=count)
+    bench.run(0.4)
+    assert bench.rejected("AfeMeasurement_00").total() - before == count
+
+
+def test_what_cannot_be_counted_is_refused(bench: Bench) -> None:
+    assert bench.inject("gas", value=100.0, count=2) is InjectCode.OUT_OF_RANGE
+
+
+def test_a_count_ends_with_its_fault(config: Path) -> None:
+    faults = FaultSet(load_pack(config / "packs" / "ev_96s.yaml"), "plant")
+    number = BY_NAME["cell_voltage"].number
+    faults.inject(number, 1, 4.0, 0.0, False, 0, count=2)
+    faults.inject(number, 1, 4.1, 0.0, False, 0)  # not counted any more
+    for _ in range(5):
+        faults.passed("scan")
+    assert faults.of("cell_voltage") == {1: 4.1}
+    faults.inject(number, 1, 4.1, 0.0, False, 0, count=2)
+    faults.passed("sample")
+    faults.passed("scan")
+    assert faults.of("cell_voltage") == {1: 4.1}
+    faults.passed("scan")
+    assert faults.of("cell_voltage") == {}
 
 
 # The table and the set of active faults.

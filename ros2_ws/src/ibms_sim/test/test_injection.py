@@ -48,6 +48,10 @@ def test_nonsense_is_refused_before_it_is_sent(client: InjectionClient) -> None:
         assert result.code is ResultCode.OUT_OF_RANGE
         assert "0 to 6.5 V" in result.message
     assert client.inject("gas", value=5.0, duration_s=-1.0).code is ResultCode.OUT_OF_RANGE
+    assert client.inject("gas", value=5.0, count=1).code is ResultCode.OUT_OF_RANGE
+    result = client.inject("cell_voltage", 2, 4.3, count=65536)
+    assert result.code is ResultCode.OUT_OF_RANGE
+    assert "counted in scans" in result.message
 
 
 def test_silence_is_reported(config: Path) -> None:

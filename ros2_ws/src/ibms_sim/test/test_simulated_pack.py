@@ -22,7 +22,9 @@ def test_rates_and_counters(bench: Bench) -> None:
     assert rates["InsulationMonitor"] == pytest.approx(20, abs=1)
     assert rates["Environment"] == pytest.approx(20, abs=1)
     assert rates["ThermalFeedback"] == pytest.approx(4, abs=1)
-    assert rates["SwitchFeedback"] >= 99
+    assert rates["PackSensorRedundant"] == pytest.approx(200, abs=1)
+    assert rates["PackIdentity"] == 2
+    assert rates["SwitchFeedback"] >= 199
     last = bench.last["AfeMeasurement_00"]
     assert last["ScanCounter"] - first["ScanCounter"] == rates["AfeMeasurement_00"]
     assert last["DeviceTime"] - first["DeviceTime"] == pytest.approx(2000, abs=20)
@@ -50,6 +52,21 @@ def test_precharges_closes_and_carries_current(bench: Bench) -> None:
     bench.command(0)
     bench.run(0.1)
     assert bench.last["PackSensor"]["Current"] == pytest.approx(0.0, abs=0.5)
+
+
+def test_says_what_it_is_built_of(bench: Bench) -> None:
+    bench.run(0.1)
+    said = bench.last["PackIdentity"]
+    numbers = (said["SeriesCells"], said["AfeModules"], said["TemperatureSensors"])
+    assert numbers == (12, 1, 4)
+    assert bench.last["SwitchFeedback"]["SwitchCount"] == 3
+
+
+def test_both_current_sensors_measure_the_same_current(bench: Bench) -> None:
+    bench.connect()
+    bench.run(0.5)
+    assert bench.last["PackSensorRedundant"]["Current"] == pytest.approx(-6.0, abs=0.7)
+    assert bench.last["PackSensorRedundant"]["Current"] != bench.last["PackSensor"]["Current"]
 
 
 def test_opens_when_permits_stop(bench: Bench) -> None:

@@ -14,6 +14,7 @@ class Contactor:
         self.welded = False
         self.hides_weld = False
         self.blocked = False
+        self.delay_ns = 0  # by which it opens late
         self._closing_ns = round(switch.closing_time_s * NS_PER_S)
         self._opening_ns = round(switch.opening_time_s * NS_PER_S)
         self._moves_at_ns: int | None = None
@@ -58,4 +59,6 @@ class Contactor:
         self._moves_at_ns = None
         if self.welded or self.conducts == self.driven or (self.driven and self.blocked):
             return
-        self._moves_at_ns = now_ns + (self._closing_ns if self.driven else self._opening_ns)
+        self._moves_at_ns = now_ns + (
+            self._closing_ns if self.driven else self._opening_ns + self.delay_ns
+        )

@@ -5,10 +5,10 @@ Rules, in the order of their weight:
 
 - A contactor is driven closed only while the board is armed.
 - The board is armed only by a command with ``arm``, the right challenge and nothing to close, while
-  permits advance, the last one allows closing, the interlock is closed and no emergency stop is
-  pressed.
-- When permits stop advancing for the dead-man time, on an open interlock or an emergency stop,
-  everything opens at once, the board disarms, latches and draws a new challenge.
+  permits advance, the last one allows closing, the interlock is closed, no emergency stop is
+  pressed and no crash is signalled.
+- When permits stop advancing for the dead-man time, on an open interlock, an emergency stop or a
+  crash, everything opens at once, the board disarms, latches and draws a new challenge.
 - A permit counts only if its scan counter is newer than the last one (modulo 2^32). The first one
   after start or after a standstill is only the reference for the next.
 - A permit that does not allow closing stops further closing but opens nothing.
@@ -36,6 +36,7 @@ class OpenCause(enum.IntEnum):
     EMERGENCY_STOP = 4
     START = 5
     CLOSE_WITHOUT_ARMING = 6
+    CRASH = 7
 
 
 class SwitchBoard:
@@ -63,6 +64,7 @@ class SwitchBoard:
         self.challenge = challenge & 0xFF
         self.interlock_closed = True
         self.emergency_stop = False
+        self.crash = False
         self.last_permit_scan = 0
         self.dead_man_time_s = dead_man_time_s
         self._dead_man_ns = round(dead_man_time_s * NS_PER_S)
@@ -155,12 +157,20 @@ class SwitchBoard:
         if newly:
             self._trip(OpenCause.EMERGENCY_STOP, now_ns)
 
+    def set_crash(self, signalled: bool, now_ns: int) -> None:
+        """State of the vehicle's crash signal."""
+        newly = signalled and not self.crash
+        self.crash = signalled
+        if newly:
+            self._trip(OpenCause.CRASH, now_ns)
+
     def _may_arm(self, now_ns: int) -> bool:
         return (
             self.permit_fresh(now_ns)
             and self._close_allowed
             and self.interlock_closed
             and not self.emergency_stop
+            and not self.crash
             and self._target == 0
         )
 

@@ -129,6 +129,8 @@ class AfeModules:
         true = np.zeros(len(self._cells))
         true[: len(voltage_v)] = voltage_v
         stack = self._module_voltage.measure(true.reshape(modules, CELLS_PER_MODULE).sum(axis=1))
+        for module, offset_v in self._faults.of("module_voltage_offset").items():
+            stack[module] += offset_v
         frames["module_voltage"] = packing.quantise(stack, packing.MODULE_VOLTAGE_STEP_V, 0, 65535)
         true[: len(voltage_v)] *= true[: len(voltage_v)] * self.bleed / self._bleed_ohm
         heat_w = true.reshape(modules, CELLS_PER_MODULE).sum(axis=1)

@@ -84,25 +84,27 @@ class EnvironmentSensors:
         rms, peak = self._vibration.evaluate(signal)
         if self._faults.has("environment_silent"):
             return None
-        gas_ppm = self._faults.value("gas")
-        if gas_ppm is None:
-            gas_ppm = self._surroundings.gas_ppm
+        gas_ppm = self._true("gas", self._surroundings.gas_ppm)
+        humidity_percent = self._true("humidity", self._surroundings.humidity_percent)
+        pressure_pa = self._true("pressure", self._surroundings.pressure_pa)
         noise = self._generator.normal(0.0, 1.0, 4)
         return self._encoder.encode(
             {
                 "AmbientValid": 1,
                 "HumidityValid": 1,
                 "PressureValid": 1,
-                "GasValid": 1,
+                "GasValid": not self._faults.has("gas_sensor"),
                 "VibrationValid": 1,
                 "AmbientTemperature": ambient_c + 0.05 * noise[0],
-                "Humidity": min(
-                    max(self._surroundings.humidity_percent + 0.2 * noise[1], 0.0), 100.0
-                ),
-                "Pressure": self._surroundings.pressure_pa + 5.0 * noise[2],
+                "Humidity": min(max(humidity_percent + 0.2 * noise[1], 0.0), 100.0),
+                "Pressure": min(max(pressure_pa + 5.0 * noise[2], 0.0), 5e5),
                 "Gas": min(max(gas_ppm + 0.5 * noise[3], 0.0), 65535.0),
                 "VibrationRms": min(rms, 655.35),
                 "VibrationPeak": min(peak, 655.35),
                 "ShockCount": self._vibration.shock_count,
             }
         )
+
+    def _true(self, fault: str, otherwise: float) -> float:
+        value = self._faults.value(fault)
+        return otherwise if value is None else value

@@ -48,6 +48,7 @@ class InsulationMonitor:
         read = (1 + self._generator.normal(0.0, _NOISE)) / self._conductance_s
         return self._encoder.encode(
             {
+                "SelfTestFailed": self._faults.has("insulation_self_test"),
                 "Starting": self._age_s < _START_S,
                 "Resistance": min(max(round(read), 0), _MAXIMUM_OHM),
             }

@@ -10,7 +10,7 @@ from ibms_sim.devices.afe import Channels
 from ibms_sim.faults import FaultSet
 
 RANGE_A = 3000.0
-_FLAG_OVER_RANGE, _FLAG_SELF_TEST = 1, 2
+FLAG_OVER_RANGE, FLAG_SELF_TEST = 1, 2
 _SHUNT_K_A2 = 2e-4  # heating of the shunt in steady state
 _SHUNT_TIME_S = 60.0
 
@@ -52,9 +52,9 @@ class PackSensor:
         self._shunt_rise_k += (_SHUNT_K_A2 * current_a**2 - self._shunt_rise_k) * min(
             self._period_s / _SHUNT_TIME_S, 1.0
         )
-        flags = _FLAG_OVER_RANGE if limited_a != measured_a else 0
+        flags = FLAG_OVER_RANGE if limited_a != measured_a else 0
         if faults.has("pack_sensor_self_test"):
-            flags |= _FLAG_SELF_TEST
+            flags |= FLAG_SELF_TEST
         shown_a = limited_a
         if override_a is None:
             shown_a += float(self._generator.normal(0.0, self._noise_a))

@@ -17,6 +17,7 @@ SENSORS_PER_MODULE = 4
 AFE_MEASUREMENT_ID = 0x100
 AFE_HISTORY_ID = 0x300
 PACK_SENSOR_ID = 0x90
+PACK_SENSOR_REDUNDANT_ID = 0x91
 SIMULATION_LINK_ID = 0x7E3
 DATA_ID_OFFSET = 0x1B00  # data identifiers of the database are this plus the frame identifier
 
@@ -41,6 +42,7 @@ AFE_LAYOUT = np.dtype(
 )  # fmt: skip
 
 _PACK_SENSOR = struct.Struct("<3xBIiII6sh4x")
+_REDUNDANT = struct.Struct("<3xBi")
 _LINK = struct.Struct("<IIi4x")
 _MILLI = 1e3
 _CHARGE_BITS = 48
@@ -63,6 +65,11 @@ def fd_frame(identifier: int, data: bytes | bytearray) -> can.Message:
         data=data,
         check=False,
     )
+
+
+def frame(identifier: int, data: bytes | bytearray) -> can.Message:
+    """A classic CAN frame."""
+    return can.Message(arbitration_id=identifier, is_extended_id=False, data=data, check=False)
 
 
 class Protection:
@@ -102,6 +109,11 @@ def pack_sensor(
             round(shunt_c * 10),
         )
     )
+
+
+def pack_sensor_redundant(current_a: float, flags: int) -> bytearray:
+    """Unprotected data of PackSensorRedundant; flags as in ``pack_sensor``."""
+    return bytearray(_REDUNDANT.pack(flags, round(current_a * _MILLI)))
 
 
 def simulation_link(pack_v: float, link_v: float, current_a: float) -> bytes:

@@ -169,15 +169,15 @@ def test_a_permit_that_forbids_closing_opens_nothing_but_stops_closing(driver: D
     assert driver.board.conducting == 0b01
 
 
-@pytest.mark.parametrize("cause", [OpenCause.INTERLOCK, OpenCause.EMERGENCY_STOP])
-def test_interlock_and_emergency_stop_open_latch_and_disarm(
-    driver: Driver, cause: OpenCause
-) -> None:
+@pytest.mark.parametrize("cause", [OpenCause.INTERLOCK, OpenCause.EMERGENCY_STOP, OpenCause.CRASH])
+def test_safety_inputs_open_latch_and_disarm(driver: Driver, cause: OpenCause) -> None:
     driver.close()
 
     def act(on: bool) -> None:
         if cause is OpenCause.INTERLOCK:
             driver.board.set_interlock(not on, driver.now)
+        elif cause is OpenCause.CRASH:
+            driver.board.set_crash(on, driver.now)
         else:
             driver.board.set_emergency_stop(on, driver.now)
 
@@ -208,6 +208,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("stream"), st.integers(2, 8)),
     st.tuples(st.just("interlock"), st.booleans()),
     st.tuples(st.just("emergency_stop"), st.booleans()),
+    st.tuples(st.just("crash"), st.booleans()),
 )
 
 
@@ -233,6 +234,7 @@ def test_never_holds_closed_without_advancing_permits_nor_closes_unarmed(
             assert board.armed
             assert board.interlock_closed
             assert not board.emergency_stop
+            assert not board.crash
         if driven_before and not board.driven:
             opened_at = now
         if not board.driven and now - opened_at >= 15 * MS:
@@ -266,6 +268,8 @@ def test_never_holds_closed_without_advancing_permits_nor_closes_unarmed(
             board.command(0, True, board.challenge, now)
         elif name == "interlock":
             board.set_interlock(bool(values[0]), now)
+        elif name == "crash":
+            board.set_crash(bool(values[0]), now)
         else:
             board.set_emergency_stop(bool(values[0]), now)
         invariants()

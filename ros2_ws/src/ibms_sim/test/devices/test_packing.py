@@ -96,6 +96,16 @@ def test_pack_sensor(
     assert (values["OverRange"], values["SelfTestFailed"]) == (flags & 1, flags >> 1)
 
 
+@given(current=st.floats(-3000, 3000), flags=st.integers(0, 3))
+def test_pack_sensor_redundant(current: float, flags: int) -> None:
+    message = find_message(DATABASE, "PackSensorRedundant")
+    assert message.frame_id == packing.PACK_SENSOR_REDUNDANT_ID
+    assert not message.is_fd
+    values = decode(message, bytes(packing.pack_sensor_redundant(current, flags)))
+    assert values["Current"] == pytest.approx(current, abs=5.1e-4)
+    assert (values["OverRange"], values["SelfTestFailed"]) == (flags & 1, flags >> 1)
+
+
 @given(st.floats(0, 1500), st.floats(0, 1500), st.floats(-3000, 3000))
 def test_simulation_link(pack_v: float, link_v: float, current_a: float) -> None:
     message = find_message(DATABASE, "SimulationLink")
@@ -106,7 +116,7 @@ def test_simulation_link(pack_v: float, link_v: float, current_a: float) -> None
     assert values["Current"] == pytest.approx(current_a, abs=5.1e-4)
 
 
-@pytest.mark.parametrize("identifier", [0x90, *range(0x100, 0x110), *range(0x300, 0x310)])
+@pytest.mark.parametrize("identifier", [0x90, 0x91, *range(0x100, 0x110), *range(0x300, 0x310)])
 def test_protection_is_what_the_receiver_checks(identifier: int) -> None:
     message = DATABASE.get_message_by_frame_id(identifier)
     assert data_id_of(message) == packing.DATA_ID_OFFSET + identifier

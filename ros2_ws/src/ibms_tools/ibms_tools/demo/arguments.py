@@ -25,13 +25,23 @@ _VALUES = {
     "cell_voltage_offset": 0.8,
     "cell_temperature": 75.0,
     "internal_short": 0.01,
+    "temperature_rate": 5.0,
+    "runaway": 5.0,
+    "module_voltage_offset": -3.0,
+    "device_time_jump": 100.0,
+    "wrong_identity": 1,
     "afe_corruption": 3,
     "current_offset": -1000.0,
     "current_value": -1000.0,
+    "redundant_current_offset": -1000.0,
     "insulation_resistance": 20e3,
     "gas": 2000.0,
     "shock": 100.0,
+    "humidity": 99.0,
+    "pressure": 130e3,
     "link_short": 0.5,
+    "precharge_slow": 100.0,
+    "does_not_open_slow": 2.0,
 }
 _INJECTION = re.compile(r"(?P<name>\w+)(:(?P<element>\d+)(:(?P<value>[^:@]+))?)?@(?P<at>[^@]+)")
 
