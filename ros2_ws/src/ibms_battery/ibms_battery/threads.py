@@ -24,8 +24,8 @@ def start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def request_real_time(priority: int) -> str:
-    """Ask for first-in-first-out scheduling of all threads of this process, present and future.
+def request_real_time(priority: int, policy: int = os.SCHED_FIFO) -> str:
+    """Ask for real-time scheduling of all threads of this process, present and future.
 
     Without it a burst of work elsewhere (a newcomer's discovery, a start of another process) can
     hold a time-critical loop up for longer than its limits.
@@ -37,7 +37,7 @@ def request_real_time(priority: int) -> str:
     try:
         for task in Path("/proc/self/task").iterdir():
             with suppress(ProcessLookupError):  # a thread may end meanwhile
-                os.sched_setscheduler(int(task.name), os.SCHED_FIFO, parameter)
+                os.sched_setscheduler(int(task.name), policy, parameter)
     except PermissionError:
         return (
             f"the system does not permit real-time priority {priority}, so timing depends on other "

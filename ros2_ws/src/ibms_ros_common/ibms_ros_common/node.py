@@ -12,6 +12,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -29,10 +30,11 @@ from std_msgs.msg import Header
 
 from ibms_battery.clock import NS_PER_S, Clock, SystemClock, VirtualClock
 from ibms_msgs.msg import Event
-from ibms_ros_common import parameters, virtual_time
+from ibms_ros_common import loop_health, parameters, virtual_time
 from ibms_ros_common.diagnostics import ERROR, Reporter, Status, to_message
 from ibms_ros_common.loop import InputLoop
 from ibms_ros_common.manifest import interface_class, manifest
+from ibms_ros_common.step_timer import StepTimer
 
 P = TypeVar("P", bound=msgspec.Struct)
 Handler = Callable[[Any], None]
@@ -85,6 +87,9 @@ class BmsNode(LifecycleNode, Generic[P]):
         self.published: dict[str, int] = {}
         self.periodic: list[virtual_time.Periodic] = []
         self.loops: list[InputLoop] = []
+        self.step_timers: dict[str, StepTimer] = {}  # of what is time-critical, by subject
+        self.rest: Callable[[], None] | None = None  # what the process does when a loop rests
+        self.report_process: Reporter | None = None
         self.pack_name = ""
         self.is_active = False
         self._is_configured = False
@@ -194,8 +199,13 @@ class BmsNode(LifecycleNode, Generic[P]):
             message = serialize_message(message)
         source.handler(message)
 
-    def every(self, period_s: float, function: Callable[[], None]) -> None:
-        """Call ``function`` every ``period_s`` seconds while the node is active."""
+    def every(self, period_s: float, function: Callable[[], None], timed_as: str = "") -> None:
+        """Call ``function`` every ``period_s`` seconds while the node is active.
+
+        ``timed_as`` makes its timing a subject of the node's diagnostics.
+        """
+        if timed_as:
+            function = _timed(function, self.watch(timed_as, StepTimer(period_s, self.clock)))
         self.periodic.append(virtual_time.Periodic(round(period_s * NS_PER_S), function))
         if self._virtual is None:
             timer = self.create_timer(
@@ -205,9 +215,15 @@ class BmsNode(LifecycleNode, Generic[P]):
 
     def loop(self, step: Callable[[int], None], period_s: float) -> InputLoop:
         """A loop in its own thread, started and stopped with the node."""
-        loop = InputLoop("chain_loop", step, period_s, self.clock)
+        loop = InputLoop(self.get_name(), step, period_s, self.clock, self.rest)
         self.loops.append(loop)
+        self.watch("loop", loop.timer)
         return loop
+
+    def watch(self, subject: str, timer: StepTimer) -> StepTimer:
+        """Show the timing of something time-critical in the diagnostics, as an own subject."""
+        self.step_timers[subject] = timer
+        return timer
 
     def serve(self, service: str, handler: Callable[[Any, Any], Any]) -> None:
         """Offer a service of the manifest."""
@@ -336,6 +352,8 @@ class BmsNode(LifecycleNode, Generic[P]):
                     self.receive(source, source.held.popleft())
             for periodic in self.periodic:
                 periodic.start(self.clock.boot_ns())
+            for timer in self.step_timers.values():
+                timer.start()
             for loop in self.loops:
                 loop.start()
         except Exception as error:  # noqa: BLE001 - as above
@@ -366,6 +384,11 @@ class BmsNode(LifecycleNode, Generic[P]):
         return TransitionCallbackReturn.SUCCESS  # unconfigured, can be configured again
 
     @property
+    def is_configured(self) -> bool:
+        """Whether the node is configured, active or not."""
+        return self._is_configured
+
+    @property
     def failure(self) -> BaseException | None:
         """What ended one of the node's loops, if anything did."""
         return next((loop.failure for loop in self.loops if loop.failure is not None), None)
@@ -381,6 +404,8 @@ class BmsNode(LifecycleNode, Generic[P]):
         if self.is_active:
             for loop in self.loops:
                 loop.stop()
+            for timer in self.step_timers.values():
+                timer.stop()
             try:
                 self.deactivate()
             finally:
@@ -397,6 +422,7 @@ class BmsNode(LifecycleNode, Generic[P]):
         self.published.clear()
         self.periodic.clear()
         self.loops.clear()
+        self.step_timers.clear()
         self._reporters.clear()
 
     def _log_refusal(self, what: str, error: Exception) -> None:
@@ -431,29 +457,32 @@ class BmsNode(LifecycleNode, Generic[P]):
             )
             source.oldest_ns = 0
         status.add(**{f"{topic} published": count for topic, count in self.published.items()})
-        for loop in self.loops:
-            timing = loop.timing
-            status.add(
-                **{
-                    "loop iterations": timing.iterations,
-                    "loop longest execution [ms]": timing.longest_execution_ns / 1e6,
-                    "loop longest gap [ms]": timing.longest_gap_ns / 1e6,
-                }
-            )
-            timing.reset()
-            if loop.failure is not None:
-                status.report(ERROR, f"loop ended by {loop.failure!r}")
+        if self.failure is not None:
+            status.report(ERROR, f"loop ended by {self.failure!r}")
 
     def _publish_diagnostics(self) -> None:
-        reporters = [("node", self._report_node), *self._reporters]
+        reporters: list[tuple[str, Reporter]] = [("node", self._report_node)]
+        if self.report_process is not None:
+            reporters.append(("process", self.report_process))
+        for subject, timer in self.step_timers.items():
+            reporters.append((subject, partial(loop_health.report, timer)))
         message = DiagnosticArray(
             header=self.header(),
             status=[
                 to_message(self.get_name(), subject, self.pack_name, reporter)
-                for subject, reporter in reporters
+                for subject, reporter in [*reporters, *self._reporters]
             ],
         )
         self._outputs["/diagnostics"].publish(message)
+
+
+def _timed(function: Callable[[], None], timer: StepTimer) -> Callable[[], None]:
+    def timed() -> None:
+        timer.begin()
+        function()
+        timer.end()
+
+    return timed
 
 
 def _looking_on(offered: QoSProfile) -> QoSProfile:

@@ -4,7 +4,7 @@
 Nested structures become dotted names (``bus.channel``), ranges become parameter ranges.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,13 +43,13 @@ class _Field:
 _SIM_TIME = _Field("use_sim_time", bool, inspect.BoolType(), False)
 
 
-def declare(node: Node, kind: type[msgspec.Struct]) -> None:
-    """Declare all fields of ``kind`` as parameters of ``node``.
+def declare(node: Node, kind: type[msgspec.Struct], defaults: msgspec.Struct | None = None) -> None:
+    """Declare all fields of ``kind`` as parameters of ``node``; ``defaults`` are in place of its.
 
     Raises:
         ParameterError: if a value given from outside has the wrong type or is out of range.
     """
-    for field in _fields(kind):
+    for field in _fields(kind, given=defaults):
         descriptor = _descriptor(field.type)
         try:
             if field.default is _REQUIRED:
@@ -94,12 +94,12 @@ def read(node: Node, kind: type[P]) -> P:
     return msgspec.convert(tree, kind)
 
 
-def check_file(path: Path | str, kinds: Mapping[str, type[msgspec.Struct]]) -> None:
+def check_file(path: Path | str, kinds: Mapping[str, Sequence[type[msgspec.Struct]]]) -> None:
     """Check a ROS 2 parameter file before any node reads it: ROS 2 ignores names it does not know.
 
     Args:
         path: the YAML file.
-        kinds: structure of the parameters of each node, by the node's name.
+        kinds: structures of the parameters of each node, by the node's name.
 
     Raises:
         ConfigurationError: with file and line, for a node or parameter that does not exist and
@@ -109,7 +109,9 @@ def check_file(path: Path | str, kinds: Mapping[str, type[msgspec.Struct]]) -> N
 
 
 def _check_nodes(
-    document: Document, path: list[str | int], kinds: Mapping[str, type[msgspec.Struct]]
+    document: Document,
+    path: list[str | int],
+    kinds: Mapping[str, Sequence[type[msgspec.Struct]]],
 ) -> None:
     part = document.value_of(path)
     if not isinstance(part, dict) or not part:
@@ -121,9 +123,9 @@ def _check_nodes(
             continue
         node = "/".join(str(name) for name in path).rpartition("/")[2]
         if node in kinds:
-            fields = {field.name: field for field in _fields(kinds[node])}
+            fields = _all_fields(kinds[node])
         elif node in ("*", "**"):
-            fields = {field.name: field for kind in kinds.values() for field in _fields(kind)}
+            fields = _all_fields(kind for of_node in kinds.values() for kind in of_node)
         else:
             raise document.error(
                 path, f"no node is called {node!r}, known are {', '.join(sorted(kinds))}"
@@ -160,6 +162,10 @@ def _check_values(
         inner = _bare(bare.item_type) if isinstance(bare, inspect.ListType) else bare
         if isinstance(inner, inspect.FloatType) and any(type(entry) is int for entry in values):
             raise document.error(here, f"{expected}; ROS 2 wants a decimal point: 1.0, not 1")
+
+
+def _all_fields(kinds: Iterable[type[msgspec.Struct]]) -> dict[str, _Field]:
+    return {field.name: field for kind in kinds for field in _fields(kind)}
 
 
 def _fields(

@@ -86,15 +86,45 @@ def test_it_steps_at_least_once_per_period(steps: Steps) -> None:
     assert steps.count == count
 
 
-def test_timing_is_kept_and_reset(loop: InputLoop, steps: Steps) -> None:
+def test_its_timing_is_kept(loop: InputLoop, steps: Steps) -> None:
     loop.notify()
     assert steps.wait_for(1)
     loop.stop()
-    assert loop.timing.iterations == 1
-    assert loop.timing.longest_execution_ns > 0
-    assert loop.timing.longest_gap_ns > 0
-    loop.timing.reset()
-    assert loop.timing.iterations == loop.timing.longest_gap_ns == 0
+    times = loop.timer.take()
+    assert times.steps == 1
+    assert times.longest_execution_ns > 0
+    assert times.longest_gap_ns > 0
+
+
+def test_a_hung_step_shows_while_it_hangs(loop: InputLoop, steps: Steps) -> None:
+    steps.gate.clear()
+    loop.notify()
+    assert steps.entered.wait(LONG_S)
+    time.sleep(0.05)
+    for _ in range(2):  # also in a window in which nothing began
+        times = loop.timer.take()
+        assert times.steps == 0
+        assert times.longest_execution_ns >= 50_000_000
+
+
+def test_it_rests_when_a_step_is_done_and_no_input_waits(steps: Steps) -> None:
+    rests: list[int] = []
+    loop = InputLoop(
+        "test_loop", steps, LONG_S, SystemClock(), rest=lambda: rests.append(steps.count)
+    )
+    loop.start()
+    steps.gate.clear()
+    loop.notify()
+    assert steps.entered.wait(LONG_S)
+    loop.notify()  # waits when the first step ends
+    steps.gate.set()
+    assert steps.wait_for(2)
+    deadline = time.monotonic() + LONG_S
+    while not (rests and rests[-1] == 2) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    loop.stop()
+    assert rests[-1] == 2
+    assert 1 not in rests
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -2,6 +2,7 @@
 """The base of the nodes in this process: without DDS on a virtual clock, and with it for itself."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
@@ -271,3 +272,23 @@ def test_with_dds_it_makes_and_removes_its_interfaces(ros: None) -> None:
     assert node._outputs == {}
     assert node.count_subscribers("cells/state") == 0
     node.destroy_node()
+
+
+def test_what_is_time_critical_is_a_subject_of_the_diagnostics(node: Sample) -> None:
+    beats: list[int] = []
+    node.trigger_configure()
+    node.every(0.03, lambda: beats.append(node.clock.boot_ns()), timed_as="executor")
+    node.report_process = lambda status: status.add(priority=40)
+    node.trigger_activate()
+    node.advance(node.clock.boot_ns() + 1_000 * MS)
+    published: list[Any] = []
+    node._outputs["/diagnostics"] = SimpleNamespace(publish=published.append)
+    node._publish_diagnostics()
+    shown = {status.name: status for status in published[0].status}
+    assert list(shown) == [
+        f"pack_supervisor: {subject}" for subject in ("node", "process", "loop", "executor")
+    ]
+    loop = {pair.key: pair.value for pair in shown["pack_supervisor: loop"].values}
+    assert (loop["steps"], loop["longest gap [ms]"], loop["overruns"]) == ("50", "20", "0")
+    executor = {pair.key: pair.value for pair in shown["pack_supervisor: executor"].values}
+    assert (executor["steps"], executor["period [ms]"]) == (str(len(beats)), "30")

@@ -33,7 +33,7 @@ class Lamp(Struct, frozen=True, kw_only=True):
     is_on: bool
 
 
-KINDS: dict[str, type[Struct]] = {"pump": Pump, "lamp": Lamp}
+KINDS: dict[str, tuple[type[Struct], ...]] = {"pump": (Pump,), "lamp": (Lamp,)}
 MakeNode = Callable[..., Node]
 
 
@@ -49,6 +49,12 @@ def make(ros: None) -> Iterator[MakeNode]:
     yield make
     for node in nodes:
         node.destroy_node()
+
+
+def test_defaults_may_be_given_by_whoever_declares(make: MakeNode) -> None:
+    node = make(gains=[0.5])
+    parameters.declare(node, Pump, Pump(speed=7.0, bus=Bus(rate=20)))
+    assert parameters.read(node, Pump) == Pump(speed=7.0, gains=[0.5], bus=Bus(rate=20))
 
 
 def test_defaults_and_given_values_come_back_in_the_structure(make: MakeNode) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a process of nodes ends, seen from outside; nothing is sent between processes."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -40,6 +41,20 @@ def make():
     print("ready", flush=True)
     return node
 
+if "time-critical" in sys.argv:
+    import gc, os
+    from ibms_ros_common import process
+    attend = process.Conduct.attend
+    def show_and_end(self):
+        attend(self)
+        print("settled", not gc.isenabled() and gc.get_freeze_count() > 1000, flush=True)
+        if self._nodes[0].is_configured:
+            print(os.sched_getaffinity(0), flush=True)
+            os.kill(os.getpid(), 15)
+        else:
+            self._nodes[0].trigger_configure()
+    process.Conduct.attend = show_and_end
+    sys.exit(run(Sample, real_time_priority=5))
 sys.exit(run(make))
 """
 
@@ -98,3 +113,28 @@ def test_what_fails_in_the_end_does_not_keep_the_rest_from_ending(start: Start) 
     assert out == "safe\nclean\n"
     assert "ArithmeticError: no" in errors
     assert process.returncode == 1
+
+
+def test_a_time_critical_process_is_run_by_its_parameters(start: Start) -> None:
+    cpu = max(os.sched_getaffinity(0))
+    given = ["real_time.scheduling:=ordinary", f"real_time.cpus:='{cpu}'"]
+    process = start("time-critical", "--ros-args", *(word for p in given for word in ("-p", p)))
+    out, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors
+    # Garbage is set aside once the node is configured, and not before.
+    assert out.startswith("settled False\nsettled True\n")
+    assert f"{{{cpu}}}\n" in out
+
+
+def test_a_wrong_parameter_of_the_process_is_refused_by_name(start: Start) -> None:
+    process = start("time-critical", "--ros-args", "-p", "real_time.priority:=99")
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert "real_time.priority" in errors
+
+
+def test_what_the_system_refuses_is_a_warning(start: Start) -> None:
+    process = start("time-critical", "--ros-args", "-p", "real_time.cpus:='4000'")
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "the system does not permit the CPUs [4000]" in errors

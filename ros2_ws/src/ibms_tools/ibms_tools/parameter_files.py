@@ -18,21 +18,22 @@ from ibms_edge.vehicle.node import VehicleInterfaceParameters
 from ibms_end.afe.node import AfeDriverParameters
 from ibms_end.slow_sensor import SlowSensorParameters
 from ibms_ros_common.parameters import check_file
+from ibms_ros_common.real_time import ProcessParameters
 
-_PARAMETERS: dict[str, type[Struct]] = {
-    "afe_driver": AfeDriverParameters,
-    "insulation_monitor": SlowSensorParameters,
-    "environment_sensors": SlowSensorParameters,
-    "protection": ProtectionParameters,
-    "switch_control": SwitchControlParameters,
-    "pack_supervisor": PackSupervisorParameters,
-    "state_estimator": StateEstimatorParameters,
-    "power_limits": PowerLimitsParameters,
-    "balancing": BalancingParameters,
-    "thermal_control": ThermalControlParameters,
-    "vehicle_interface": VehicleInterfaceParameters,
-    "event_recorder": EventRecorderParameters,
-    "lifecycle_manager": LifecycleManagerParameters,
+_PARAMETERS: dict[str, tuple[type[Struct], ...]] = {
+    "afe_driver": (AfeDriverParameters, ProcessParameters),
+    "insulation_monitor": (SlowSensorParameters,),
+    "environment_sensors": (SlowSensorParameters,),
+    "protection": (ProtectionParameters, ProcessParameters),
+    "switch_control": (SwitchControlParameters, ProcessParameters),
+    "pack_supervisor": (PackSupervisorParameters, ProcessParameters),
+    "state_estimator": (StateEstimatorParameters,),
+    "power_limits": (PowerLimitsParameters,),
+    "balancing": (BalancingParameters,),
+    "thermal_control": (ThermalControlParameters,),
+    "vehicle_interface": (VehicleInterfaceParameters,),
+    "event_recorder": (EventRecorderParameters,),
+    "lifecycle_manager": (LifecycleManagerParameters,),
 }
 
 

@@ -35,8 +35,8 @@ _OVER_VOLTAGE_V = 4.6
 _TRIALS_OF_EACH_LOSS = 5
 _CHAIN_THREADS = {
     "afe_driver": ("main", "can_receiver"),
-    "protection": ("main", "chain_loop"),
-    "switch_control": ("main", "chain_loop", "can_receiver"),
+    "protection": ("main", "protection"),
+    "switch_control": ("main", "switch_control", "can_receiver"),
 }
 _CHAIN = tuple(_CHAIN_THREADS)
 
