@@ -211,6 +211,16 @@ class StringOfCells(Struct, forbid_unknown_fields=True, frozen=True):
     cells: Annotated[int, Meta(ge=1)]
 
 
+class Charger(Struct, forbid_unknown_fields=True, frozen=True):
+    """The charger that a pack is charged with, on the pack's bus."""
+
+    protocol: Annotated[
+        Literal["elcon"], Meta(description="elcon: Elcon and TC chargers, config/can/elcon.dbc")
+    ]
+    maximum_voltage_v: Annotated[float, Meta(gt=0, le=1500, description="its rating [V]")]
+    maximum_current_a: Annotated[float, Meta(gt=0, le=500, description="its rating [A]")]
+
+
 class Pack(Struct, forbid_unknown_fields=True, frozen=True):
     """A pack: how many of which cells, how they are measured and switched."""
 
@@ -242,6 +252,9 @@ class Pack(Struct, forbid_unknown_fields=True, frozen=True):
     ] = []
     fuse: Annotated[
         Fuse | None, Meta(description="main fuse; without one contactors are not held for it")
+    ] = None
+    charger: Annotated[
+        Charger | None, Meta(description="without one nothing is asked of a charger")
     ] = None
 
     @property
