@@ -26,6 +26,7 @@ WIRING_BLANK_S = 0.3
 _PACK_SAMPLE_NEAR_NS = NS_PER_S // 10
 _RATE_SPACING_NS = NS_PER_S // 2
 _RATE_SPAN = 7  # entries of that spacing: three seconds
+_SHORTEST_RATE_NS = 2 * NS_PER_S  # over less, noise looks like a rise
 _GAP_S = 10.0  # longer without a scan, and what was learnt of the past seconds means nothing
 _IMBALANCE_TIME_S = 3600.0
 _IMBALANCE_WARM_UP_S = 60.0
@@ -142,7 +143,7 @@ class CellMonitor:
         entries, temperature_c = self._temperatures, sample.temperature_c
         if not entries or sample.boot_ns - entries[-1][0] >= _RATE_SPACING_NS:
             entries.append((sample.boot_ns, temperature_c))
-        if len(entries) < 3:
+        if len(entries) < 3 or sample.boot_ns - entries[0][0] < _SHORTEST_RATE_NS:
             return np.full(len(temperature_c), math.nan)
         (first_ns, first_c), (second_ns, second_c) = entries[0], entries[1]
         return np.minimum(
@@ -262,6 +263,7 @@ class _StuckDetector:
         np.copyto(self._median_then, median, where=changed)
         self._last = values
         np.abs(self._median_then - median, out=out)
+        out += 0.0 * values  # unmeasured is unknown
 
 
 class _ShortDetector:
@@ -326,7 +328,7 @@ class _ResponseDetector:
     """
 
     _MEAN_S = 2.0
-    _WINDOW_S = 10.0
+    _WINDOW_S = 5.0
     _LEARNING_S = 600.0
     _WARM_UP_S = 60.0
     _LEAST_CURRENT = 0.2  # of the movement that was usual while the resistance was learnt

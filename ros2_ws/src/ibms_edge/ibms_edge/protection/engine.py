@@ -93,6 +93,7 @@ class _Row:
         self.involved[:] = False
         self.count[:] = 0
         self.integral = 0.0
+        self.integrated_ns = None
         self.to_isolate.clear()
 
     def applies(self, state: StateName | None, direction: Direction | None) -> bool:
@@ -427,7 +428,7 @@ class ProtectionEngine:
         if row.fault is not None and not isolates:
             return
         if diagnosis.curve:
-            tripped = bad & (row.integral >= 1.0)
+            tripped = bad & (row.integral >= 1.0 - 1e-9)
         elif diagnosis.debounce == "counter":
             tripped = row.count >= diagnosis.samples
         else:

@@ -105,11 +105,7 @@ class Protection(BmsNode[ProtectionParameters]):
 
     def _step(self, now_ns: int) -> None:
         with self._lock:
-            for what, (take, message) in self._newest.copy().items():
-                if message is not self._taken.get(what):
-                    self._taken[what] = message
-                    if not take(message):
-                        self._rejected[what] += 1
+            self._take_newest()
             verdict = self._judge.judge(
                 now_ns, self.clock.wall_ns(), bool(self.foreign_publishers())
             )
@@ -131,6 +127,13 @@ class Protection(BmsNode[ProtectionParameters]):
             self._publish_fault(fault)
         for fault in verdict.cleared_now:
             self._publish_cleared(fault, "over")
+
+    def _take_newest(self) -> None:
+        for what, (take, message) in self._newest.copy().items():
+            if message is not self._taken.get(what):
+                self._taken[what] = message
+                if not take(message):
+                    self._rejected[what] += 1
 
     def _publish_fault(self, fault: ActiveFault) -> None:
         row = fault.diagnosis
@@ -157,6 +160,7 @@ class Protection(BmsNode[ProtectionParameters]):
             response.code, response.message = ClearFaults.Response.CODE_NOT_ACTIVE, "not active"
             return response
         with self._lock:
+            self._take_newest()
             if not self._judge.switches_are_open(self.clock.boot_ns()):
                 response.code = ClearFaults.Response.CODE_CONTACTORS_CLOSED
                 response.message = (

@@ -8,7 +8,7 @@ from ibms_battery.pack import Pack
 from ibms_edge.protection.samples import PackSample
 from ibms_edge.protection.signals import FloatArray, Signal
 
-_PRECHARGING = "precharge"
+_OPEN, _PRECHARGING = "open", "precharge"
 _SIGNALS: tuple[Signal, ...] = (
     "precharge_slow",
     "precharge_fast",
@@ -29,21 +29,24 @@ class PrechargeMonitor:
         precharge = pack.precharge
         self._time_constant_s = precharge.resistor_ohm * precharge.link_capacitance_f
         self._begun_ns: int | None = None
-        self._start_ratio = 0.0
+        self._start_ratio = 0.0  # while all was still open: the first feedback may be too late
 
     def update(self, sample: PackSample, configuration: str) -> None:
         """Judge one sample; ``configuration`` is the verified one of the switches."""
         for signal in _SIGNALS:
             self._put(signal, False)
+        pack_v, link_v, current_a = sample.voltage_v, sample.link_voltage_v, sample.current_a
+        known = pack_v > 0.0 and math.isfinite(link_v) and math.isfinite(current_a)
+        ratio = link_v / pack_v if known else math.nan
         if configuration != _PRECHARGING:
             self._begun_ns = None
+            if known and configuration == _OPEN:
+                self._start_ratio = ratio
             return
-        pack_v, link_v, current_a = sample.voltage_v, sample.link_voltage_v, sample.current_a
-        if not (pack_v > 0.0 and math.isfinite(link_v) and math.isfinite(current_a)):
+        if not known:
             return
-        ratio = link_v / pack_v
         if self._begun_ns is None:
-            self._begun_ns, self._start_ratio = sample.boot_ns, ratio
+            self._begun_ns = sample.boot_ns
         elapsed_s = (sample.boot_ns - self._begun_ns) / NS_PER_S
         precharge, tau_s = self._pack.precharge, self._time_constant_s
         missing = max(1.0 - self._start_ratio, 1e-6)
@@ -52,8 +55,6 @@ class PrechargeMonitor:
         full_a = pack_v / precharge.resistor_ohm
         uncharged = ratio < 0.3
         self._put("precharge_slow", not complete and elapsed_s > 1.5 * needed_s + 0.1)
-        # The feedback of the contactors is some ten milliseconds late, so the first sample may
-        # show part of the charge already.
         self._put(
             "precharge_fast", complete and self._start_ratio < 0.5 and elapsed_s < 0.2 * needed_s
         )

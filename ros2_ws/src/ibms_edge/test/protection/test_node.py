@@ -12,7 +12,16 @@ from rclpy.parameter import Parameter
 from ibms_battery.clock import VirtualClock
 from ibms_battery.pack import Pack
 from ibms_edge.protection.node import Protection
-from ibms_msgs.msg import CellMeasurement, PackMeasurement, ProtectionStatus, SwitchState
+from ibms_msgs.msg import (
+    CellMeasurement,
+    EnvironmentMeasurement,
+    InsulationMeasurement,
+    PackMeasurement,
+    PackState,
+    ProtectionLockouts,
+    ProtectionStatus,
+    SwitchState,
+)
 from ibms_msgs.srv import ClearFaults
 
 MS = 1_000_000
@@ -35,6 +44,7 @@ class Chain:
         self.node.trigger_activate()
         assert self.node.is_active
         self.counter = 0
+        self.hear("protection/lockouts", ProtectionLockouts(boot_ns=START_NS))
 
     def scan(
         self, voltage_v: float = 3.7, voltages: "array[float] | None" = None, **fields: Any
@@ -47,6 +57,7 @@ class Chain:
         message.temperature_c = array("f", [25.0] * self.pack.temperature_sensors)
         message.temperature_valid = array("B", [1] * self.pack.temperature_sensors)
         message.afe_status = array("B", bytes(self.pack.modules))
+        message.module_voltage_v = array("f", [sum(message.voltage_v)])
         for name, value in fields.items():
             setattr(message, name, value)
         self.hear("cells/measurement", message)
@@ -68,6 +79,15 @@ class Chain:
         message.mismatch = array("B", bytes(count))
         self.hear("switch/state", message)
 
+    def others(self) -> None:
+        now_ns = self.clock.boot_ns()
+        self.hear(
+            "insulation/measurement",
+            InsulationMeasurement(boot_ns=now_ns, resistance_ohm=5e6, valid=True),
+        )
+        self.hear("environment/measurement", EnvironmentMeasurement(boot_ns=now_ns, valid=31))
+        self.hear("pack/state", PackState(boot_ns=now_ns, state=PackState.STATE_STANDBY))
+
     def hear(self, topic: str, message: Any) -> None:
         self.node.receive(self.node.inputs[topic], message)
 
@@ -75,6 +95,7 @@ class Chain:
         for _ in range(ticks):
             self.node.advance(self.clock.boot_ns() + 20 * MS)
             self.switches()
+            self.others()
             self.sample()
             self.scan(**scan)
 
@@ -121,7 +142,7 @@ def test_a_scan_of_another_size_is_rejected_and_its_absence_opens(chain: Chain) 
     chain.run(11, voltage_v=3.7, open_wire=array("B"))
     assert chain.statuses[-1].scan_counter == 3
     assert chain.active == [181]
-    assert chain.node._rejected == 11
+    assert chain.node._rejected["cells"] == 11
 
 
 def test_a_repeated_scan_counts_once(chain: Chain) -> None:
@@ -130,14 +151,14 @@ def test_a_repeated_scan_counts_once(chain: Chain) -> None:
     chain.scan(voltage_v=9.0)
     chain.scan(voltage_v=9.0)
     assert len(chain.statuses) == count
-    assert chain.node._rejected == 2
+    assert chain.node._rejected["cells"] == 2
 
 
 def test_silent_inputs_open_from_the_start_on(chain: Chain) -> None:
     chain.node.advance(START_NS + 2_000 * MS)
     assert not chain.statuses or chain.active == []
     chain.node.advance(START_NS + 2_700 * MS)
-    assert set(chain.active) == {181, 182, 185}
+    assert set(chain.active) == {181, 182, 183, 184, 185, 188}
     assert chain.statuses[-1].reaction == ProtectionStatus.REACTION_OPEN_NOW
     assert chain.statuses[-1].boot_ns == 0  # no scan was judged, so nobody takes it for fresh
 
@@ -146,12 +167,14 @@ def test_a_board_that_never_answered_is_given_its_time_to_start(chain: Chain) ->
     for _ in range(50):
         chain.node.advance(chain.clock.boot_ns() + 20 * MS)
         chain.switches(board_valid=False, boot_ns=0)
+        chain.others()
         chain.sample()
         chain.scan()
     assert chain.active == []
     for _ in range(80):
         chain.node.advance(chain.clock.boot_ns() + 20 * MS)
         chain.switches(board_valid=False, boot_ns=0)
+        chain.others()
         chain.sample()
         chain.scan()
     assert chain.active == [185]

@@ -1,0 +1,436 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From messages to verdicts with the shipped tables: what each fault looks like from outside."""
+
+import math
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ibms_battery.pack import Pack
+from ibms_edge.protection.engine import Verdict
+from ibms_edge.protection.judge import Judge
+from ibms_edge.protection.table import Reaction, load_table
+from ibms_msgs.msg import (
+    CellMeasurement,
+    EnvironmentMeasurement,
+    InsulationMeasurement,
+    PackMeasurement,
+    PackState,
+    ProtectionLockouts,
+    SwitchState,
+)
+
+MS = 1_000_000
+S = 1_000 * MS
+
+
+class World:
+    """A healthy pack around a judge, 100 times a second; tests disturb one thing."""
+
+    def __init__(self, pack: Pack, table: Path) -> None:
+        self.pack = pack
+        self.now_ns = 1_000 * S
+        self.judge = Judge(pack, load_table(table), self.now_ns)
+        self.judge.take_lockouts(ProtectionLockouts())
+        self.wall_ns = 7_000 * S
+        self.state = PackState.STATE_DRIVE
+        self.counter = 0
+        self.silent: set[str] = set()
+        self.change: dict[str, Callable[[Any], None]] = {}
+        self.history: list[Verdict] = []
+
+    def cells(self) -> CellMeasurement:
+        pack = self.pack
+        message = CellMeasurement(scan_counter=self.counter, current_a=-1.0)
+        message.voltage_v = array("f", [3.7] * pack.series)
+        message.voltage_valid = array("B", [1] * pack.series)
+        message.open_wire = array("B", bytes(pack.series))
+        message.temperature_c = array("f", [25.0] * pack.temperature_sensors)
+        message.temperature_valid = array("B", [1] * pack.temperature_sensors)
+        message.afe_status = array("B", bytes(pack.modules))
+        message.module_voltage_v = array("f", [3.7 * pack.series] * pack.modules)
+        message.device_time_ms = self.now_ns // MS
+        return message
+
+    def switch(self) -> SwitchState:
+        count = len(self.pack.switching.switches)
+        return SwitchState(
+            board_valid=True,
+            interlock_closed=True,
+            configuration="closed",
+            closed=array("B", [1, 1, *[0] * (count - 2)]),
+            mismatch=array("B", bytes(count)),
+            pack_voltage_v=44.4,
+            link_voltage_v=44.4,
+        )
+
+    def messages(self) -> dict[str, Any]:
+        made: dict[str, Any] = {
+            "pack": PackMeasurement(current_a=-1.0, voltage_v=44.4, link_voltage_v=44.4, valid=31),
+            "switch": self.switch(),
+        }
+        if self.counter % 2 == 0:
+            made["cells"] = self.cells()
+        if self.counter % 10 == 0:
+            made["insulation"] = InsulationMeasurement(resistance_ohm=5e6, valid=True)
+            made["environment"] = EnvironmentMeasurement(
+                valid=31, humidity_ratio=0.4, pressure_pa=101_325.0, gas_ppm=5.0
+            )
+            made["pack_state"] = PackState(state=self.state)
+        return made
+
+    def run(self, seconds: float) -> Verdict:
+        for _ in range(round(seconds * 100)):
+            self.now_ns += 10 * MS
+            self.wall_ns += 10 * MS
+            self.counter += 1
+            for name, message in self.messages().items():
+                if name in self.silent:
+                    continue
+                message.boot_ns = self.now_ns
+                if name in self.change:
+                    self.change[name](message)
+                getattr(self.judge, f"take_{name}")(message)
+            self.history.append(self.judge.judge(self.now_ns, self.wall_ns))
+        return self.history[-1]
+
+    def first(self, name: str) -> tuple[Verdict, float]:
+        """Verdict in which a diagnosis tripped, and the time since the last call of ``mark``."""
+        for index, verdict in enumerate(self.history):
+            if name in [fault.diagnosis.name for fault in verdict.set_now]:
+                return verdict, (index + 1) * 0.01
+        names = {fault.diagnosis.name for v in self.history for fault in v.set_now}
+        raise AssertionError(f"{name} did not trip, but {names}")
+
+    def mark(self) -> None:
+        self.history.clear()
+
+
+@pytest.fixture
+def world(pack: Pack, config: Path) -> World:
+    made = World(pack, config / "diagnoses" / "nmc_3p.yaml")
+    made.run(3.0)
+    assert made.run(0.1).active == []
+    assert made.history[-1].close_allowed
+    made.mark()
+    return made
+
+
+def put(name: str, *values: float, at: int | None = None) -> Callable[[Any], None]:
+    def change(message: Any) -> None:
+        if at is None:
+            setattr(message, name, values[0])
+        else:
+            getattr(message, name)[at] = values[0]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("source", "change", "name", "reaction", "seconds"),
+    [
+        ("cells", put("voltage_v", 4.6, at=3), "cell_overvoltage", Reaction.OPEN_NOW, 0.2),
+        ("cells", put("voltage_v", 2.2, at=3), "cell_undervoltage", Reaction.OPEN_NOW, 0.2),
+        ("cells", put("voltage_v", 1.5, at=3), "deep_discharge", Reaction.OPEN_NOW, 1.0),
+        ("cells", put("voltage_valid", 0, at=3), "cell_voltage_missing", Reaction.OPEN_NOW, 0.2),
+        ("cells", put("open_wire", 1, at=3), "open_sense_wire", Reaction.OPEN_NOW, 0.2),
+        ("cells", put("temperature_c", 70.0, at=1), "cell_overtemperature", Reaction.OPEN_NOW, 2.0),
+        (
+            "cells",
+            put("temperature_c", -30.0, at=1),
+            "cell_undertemperature",
+            Reaction.OPEN_AFTER_ZERO_CURRENT,
+            2.0,
+        ),
+        (
+            "cells",
+            put("temperature_valid", 0, at=1),
+            "cell_temperature_missing",
+            Reaction.OPEN_AFTER_ZERO_CURRENT,
+            0.5,
+        ),
+        ("cells", put("afe_status", 4, at=0), "afe_fault", Reaction.OPEN_NOW, 0.3),
+        ("cells", put("afe_status", 128, at=0), "afe_lost", Reaction.OPEN_NOW, 0.3),
+        ("cells", put("hardware_series", 14), "hardware_mismatch", Reaction.OPEN_NOW, 0.3),
+        ("cells", put("frames_rejected", 2), "afe_frames_rejected", Reaction.INFORM, 0.3),
+        (
+            "cells",
+            put("module_voltage_v", 42.0, at=0),
+            "module_voltage",
+            Reaction.OPEN_AFTER_ZERO_CURRENT,
+            0.5,
+        ),
+        ("pack", put("current_a", 40.0), "charge_overcurrent", Reaction.OPEN_NOW, 0.05),
+        ("pack", put("current_a", -90.0), "discharge_overcurrent", Reaction.OPEN_NOW, 0.05),
+        ("pack", put("current_a", -300.0), "short_circuit_discharge", Reaction.OPEN_NOW, 0.05),
+        (
+            "pack",
+            put("current_a", -65.0),
+            "discharge_overload",
+            Reaction.OPEN_AFTER_ZERO_CURRENT,
+            6.0,
+        ),
+        ("pack", put("status", 2), "pack_current_missing", Reaction.OPEN_NOW, 0.05),
+        ("pack", put("voltage_v", 0.5), "fuse_open", Reaction.OPEN_NOW, 0.3),
+        ("pack", put("voltage_v", 41.0), "sum_of_cells", Reaction.INFORM, 1.0),
+        (
+            "insulation",
+            put("resistance_ohm", 3000.0),
+            "insulation_error",
+            Reaction.OPEN_AFTER_ZERO_CURRENT,
+            0.6,
+        ),
+        (
+            "insulation",
+            put("resistance_ohm", 20_000.0),
+            "insulation_warning",
+            Reaction.INFORM,
+            0.6,
+        ),
+        ("insulation", put("valid", False), "insulation_not_measured", Reaction.INFORM, 6.0),
+        ("environment", put("gas_ppm", 900.0), "gas_detected", Reaction.OPEN_NOW, 0.5),
+        ("environment", put("valid", 23), "gas_not_measured", Reaction.INFORM, 6.0),
+        ("environment", put("humidity_ratio", 0.95), "humidity_high", Reaction.INFORM, 12.0),
+        ("environment", put("pressure_pa", 106_000.0), "pressure_venting", Reaction.OPEN_NOW, 0.5),
+        ("environment", put("vibration_peak_m_s2", 200.0), "shock", Reaction.INFORM, 0.2),
+        ("switch", put("interlock_closed", False), "interlock_open", Reaction.OPEN_NOW, 0.05),
+        ("switch", put("emergency_stop", True), "emergency_stop", Reaction.OPEN_NOW, 0.05),
+        ("switch", put("crash_input", True), "crash", Reaction.OPEN_NOW, 0.05),
+        ("switch", put("mismatch", 1, at=1), "switch_stays_closed", Reaction.OPEN_NOW, 0.05),
+        ("switch", put("mismatch", 1, at=2), "switch_stays_open", Reaction.OPEN_NOW, 0.05),
+        ("switch", put("hardware_switches", 5), "switch_count", Reaction.OPEN_NOW, 0.1),
+    ],
+)
+def test_a_fault_trips_its_diagnosis_in_time(
+    world: World,
+    source: str,
+    change: Callable[[Any], None],
+    name: str,
+    reaction: Reaction,
+    seconds: float,
+) -> None:
+    world.change[source] = change
+    world.run(seconds + 0.1)
+    verdict, took_s = world.first(name)
+    assert verdict.reaction >= reaction
+    assert next(f for f in verdict.active if f.diagnosis.name == name).demand is reaction
+    assert took_s <= seconds
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "seconds"),
+    [
+        ("cells", "cells_lost", 0.3),
+        ("pack", "pack_sensor_lost", 0.3),
+        ("insulation", "insulation_monitor_lost", 0.4 + 0.1),
+        ("environment", "environment_lost", 0.4 + 0.1),
+        ("switch", "switch_state_lost", 0.3),
+        ("pack_state", "supervisor_lost", 0.7),
+    ],
+)
+def test_each_sender_that_falls_silent_is_missed(
+    world: World, source: str, name: str, seconds: float
+) -> None:
+    world.silent.add(source)
+    world.run(seconds + 0.2)
+    assert world.first(name)[1] <= seconds
+
+
+@pytest.mark.parametrize(
+    ("source", "change", "samples"),
+    [
+        ("cells", put("voltage_v", 9.0, at=3), 2),
+        ("cells", put("temperature_c", 180.0, at=1), 2),
+        ("cells", put("open_wire", 1, at=0), 2),
+        ("cells", put("afe_status", 128, at=0), 2),
+        ("pack", put("current_a", 2000.0), 2),
+        ("pack", put("valid", 0), 2),
+        ("insulation", put("resistance_ohm", 1.0), 2),
+        ("environment", put("gas_ppm", 60_000.0), 2),
+        ("switch", put("interlock_closed", False), 1),
+        ("switch", put("emergency_stop", True), 1),
+    ],
+)
+def test_one_or_two_disturbed_samples_trip_nothing_that_opens(
+    world: World, source: str, change: Callable[[Any], None], samples: int
+) -> None:
+    left = samples
+
+    def spike(message: Any) -> None:
+        nonlocal left
+        if left:
+            left -= 1
+            change(message)
+
+    world.change[source] = spike
+    world.run(12.0)
+    assert left == 0
+    assert max(verdict.reaction for verdict in world.history) <= Reaction.DERATE
+
+
+def test_charging_has_its_own_temperatures(world: World) -> None:
+    world.change["cells"] = put("temperature_c", 52.0, at=0)
+    assert world.run(1.0).reaction is Reaction.INFORM  # the operating limit of all
+    world.change["pack"] = put("current_a", 5.0)
+    assert world.run(1.0).reaction is Reaction.OPEN_AFTER_ZERO_CURRENT
+    assert world.first("charge_overtemperature")
+
+
+def test_two_current_sensors_that_differ(world: World) -> None:
+    def redundant(message: PackMeasurement) -> None:
+        message.redundant_current_a = -1.2
+        message.redundant_boot_ns = message.boot_ns
+        message.valid |= PackMeasurement.VALID_REDUNDANT_CURRENT
+
+    world.change["pack"] = redundant
+    assert world.run(1.0).reaction is Reaction.NONE
+
+    def differs(message: PackMeasurement) -> None:
+        redundant(message)
+        message.redundant_current_a = -9.0
+
+    world.change["pack"] = differs
+    world.mark()
+    assert world.run(0.5).reaction is Reaction.OPEN_AFTER_ZERO_CURRENT
+    assert world.first("current_sensors_differ")
+
+
+def test_a_second_current_sensor_may_be_absent_but_not_fall_silent(world: World) -> None:
+    seen_ns = 0
+
+    def redundant(message: PackMeasurement) -> None:
+        nonlocal seen_ns
+        seen_ns = seen_ns or message.boot_ns
+        message.redundant_boot_ns = seen_ns
+        message.redundant_current_a = -1.0
+        message.valid |= PackMeasurement.VALID_REDUNDANT_CURRENT
+
+    world.change["pack"] = redundant
+    assert world.run(0.1).reaction is Reaction.NONE
+    assert world.run(0.2).reaction is Reaction.DERATE
+    assert world.first("redundant_current_lost")
+
+
+def test_a_wall_clock_that_steps_is_told_and_changes_nothing_else(world: World) -> None:
+    world.wall_ns -= 3_600 * S
+    verdict = world.run(0.01)
+    assert [fault.diagnosis.name for fault in verdict.active] == ["clock_jump"]
+    assert verdict.close_allowed
+
+
+def test_a_loop_that_stood_still_is_told(world: World) -> None:
+    world.now_ns += 150 * MS
+    world.run(0.01)
+    assert world.first("loop_overrun")
+
+
+def test_a_second_publisher(world: World) -> None:
+    assert world.judge.judge(world.now_ns + MS, None, foreign=True).reaction is Reaction.OPEN_NOW
+
+
+def test_welded_contacts_show_as_a_link_that_stays_live(world: World) -> None:
+    def opened(message: SwitchState) -> None:
+        message.configuration = "open"
+        message.closed = array("B", bytes(len(message.closed)))
+
+    world.change["switch"] = opened
+    assert world.run(4.9).reaction is Reaction.NONE
+    assert world.run(0.2).reaction is Reaction.OPEN_NOW
+    assert world.first("weld")
+
+    def discharged(message: SwitchState) -> None:
+        opened(message)
+        message.link_voltage_v = 3.0
+
+    world.change["switch"] = discharged
+    world.run(2.0)
+    assert world.judge.acknowledge([]) == ([176], [])
+
+
+def test_a_welded_negative_contactor_shows_before_it_is_used(world: World) -> None:
+    def alone(message: SwitchState) -> None:
+        message.configuration = "precharge_only"
+        message.link_voltage_v = 20.0
+
+    world.change["switch"] = alone
+    world.run(0.1)
+    assert world.first("weld_negative")
+
+
+def test_the_state_is_known_only_while_it_is_fresh(world: World) -> None:
+    world.silent.add("pack_state")
+    world.run(0.9)
+    assert world.judge.engine._context[0] == "drive"
+    world.run(0.3)
+    assert world.judge.engine._context[0] is None
+
+
+def test_isolated_cells_count_only_while_feedback_is_fresh(pack: Pack, config: Path) -> None:
+    world = World(pack, config / "diagnoses" / "nmc_3p.yaml")
+
+    def bypassed(message: SwitchState) -> None:
+        message.isolated = array("B", [1, 1, 1, 1, *[0] * 8])
+
+    def without(message: PackMeasurement) -> None:
+        message.voltage_v = message.link_voltage_v = 29.6
+
+    world.change = {"switch": bypassed, "pack": without}
+    world.run(3.0)
+    assert world.judge.engine._isolated is not None
+    assert world.judge.engine._isolated.sum() == 4
+    assert "sum_of_cells" not in [fault.diagnosis.name for fault in world.run(0.1).active]
+    world.silent.add("switch")
+    world.run(0.6)
+    assert world.judge.engine._isolated.sum() == 0
+
+
+def test_malformed_and_old_inputs_are_refused(world: World) -> None:
+    judge = world.judge
+    short = world.switch()
+    short.mismatch = array("B", [0])
+    assert not judge.take_switch(short)
+    odd = world.switch()
+    odd.isolated = array("B", [0, 0])
+    assert not judge.take_switch(odd)
+    old = PackMeasurement(boot_ns=world.now_ns)
+    assert not judge.take_pack(old)
+    assert not judge.take_insulation(InsulationMeasurement(boot_ns=1))
+    assert not judge.take_environment(EnvironmentMeasurement(boot_ns=1))
+    unknown = ProtectionLockouts(
+        diagnosis=array("H", [60_000]), element=array("i", [1]), value=array("f", [1.0])
+    )
+    assert not judge.take_lockouts(unknown)
+
+
+def test_closing_waits_for_the_memory_of_lock_outs(pack: Pack, config: Path) -> None:
+    world = World(pack, config / "diagnoses" / "nmc_3p.yaml")
+    world.judge.engine.waits_for_lockouts = True
+    assert not world.run(3.0).close_allowed
+    locked = ProtectionLockouts(
+        diagnosis=array("H", [106]), element=array("i", [5]), value=array("f", [1.5])
+    )
+    assert world.judge.take_lockouts(locked)
+    verdict = world.run(0.1)
+    assert verdict.reaction is Reaction.OPEN_NOW
+    status = world.judge.status(verdict)
+    assert (status.first_cause, status.first_cause_element) == (106, 5)
+    assert status.first_cause_value == pytest.approx(1.5)
+    world.run(2.0)
+    assert world.judge.acknowledge([]) == ([], [106])
+    assert world.judge.acknowledge([106]) == ([106], [])
+    assert world.run(0.1).close_allowed
+
+
+def test_the_status_tells_levels_and_strings(world: World) -> None:
+    world.change["cells"] = put("voltage_v", 4.24, at=2)
+    verdict = world.run(0.2)
+    status = world.judge.status(verdict)
+    assert list(status.active_diagnosis) == [101, 104, 101] or 101 in status.active_diagnosis
+    assert set(status.active_level) <= {1, 2, 3}
+    assert len(status.string_voltage_v) == 1
+    assert status.string_voltage_v[0] == pytest.approx(44.4 + 0.54, abs=0.01)
+    assert math.isnan(status.first_cause_value)
+    assert status.diagnoses_evaluated == status.diagnoses_total
