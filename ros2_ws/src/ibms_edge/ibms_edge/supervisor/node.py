@@ -1,15 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Node ``pack_supervisor``: takes requests of users and leads the pack from state to state."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_pack
-from ibms_edge.supervisor.machine import PackSupervisor, State, Wish
+from ibms_edge.protection.table import Diagnosis, load_table
+from ibms_edge.supervisor.inputs import Fault, Wish
+from ibms_edge.supervisor.machine import PackSupervisor
+from ibms_edge.supervisor.states import State, Substate
 from ibms_edge.switching.controller import Reason
-from ibms_msgs.msg import CellStates, Event, PackState, ProtectionStatus, SwitchRequest, SwitchState
+from ibms_msgs.msg import (
+    Event,
+    PackMeasurement,
+    PackState,
+    ProtectionStatus,
+    SwitchRequest,
+    SwitchState,
+)
 from ibms_msgs.srv import RequestPackState
 from ibms_ros_common.diagnostics import ERROR, Status
 from ibms_ros_common.node import BmsNode
@@ -18,6 +30,7 @@ from ibms_ros_common.process import CHAIN_PRIORITY, run
 _STEP_PERIOD_S = 0.05
 _PUBLISH_PERIOD_NS = NS_PER_S // 10
 _STATUS_FRESHNESS_S = 0.3
+_SAMPLE_FRESHNESS_S = 0.1
 _SEQUENCE_STEP_NS = NS_PER_S // 10
 
 
@@ -25,6 +38,9 @@ class PackSupervisorParameters(Struct, frozen=True, kw_only=True):
     """Parameters of ``pack_supervisor``."""
 
     pack: Annotated[str, Meta(description="pack description, a file in config/packs")]
+    diagnoses: Annotated[
+        str, Meta(description="table of diagnoses; empty: the one that the pack names")
+    ] = ""
 
 
 class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
@@ -37,6 +53,12 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         """Create the state machine and its interfaces."""
         pack = load_pack(parameters.pack)
         self.pack_name = pack.name
+        path = parameters.diagnoses or str(
+            Path(parameters.pack).parent.parent / "diagnoses" / pack.diagnoses
+        )
+        table = load_table(path)
+        self._checksum = table.checksum()
+        self._rows = {row.id: row for row in table.diagnoses}
         # A restarted supervisor begins above every sequence used before, and for years below the
         # wrap: nobody asks ten times per second all the time.
         sequence = self.clock.boot_ns() // _SEQUENCE_STEP_NS & 0xFFFFFFFF
@@ -48,7 +70,7 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         self.advertise("switch/request", "pack/state", "events")
         self.listen("protection/status", self._on_status, _STATUS_FRESHNESS_S)
         self.listen("switch/state", self._on_switch)
-        self.listen("cells/state", self._on_cells)
+        self.listen("pack/measurement", self._on_sample, _SAMPLE_FRESHNESS_S)
         self.serve("request_pack_state", self._on_request)
         self.every(_STEP_PERIOD_S, self._step)
         self.diagnose("state", self._report_state)
@@ -64,19 +86,36 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         inputs.reaction = message.reaction
         inputs.close_allowed = message.close_allowed
         inputs.cause, inputs.cause_element = message.first_cause, message.first_cause_element
+        inputs.string_voltage_v = message.string_voltage_v
+        inputs.faults = self._faults(message) if inputs.forbids else ()
+
+    def _faults(self, message: ProtectionStatus) -> Sequence[Fault]:
+        """What demands opening, named by the table if protection judges by the same one."""
+        rows = self._rows if message.configuration_crc == self._checksum else {}
+        return [
+            _fault(identifier, element, rows.get(identifier))
+            for identifier, element, reaction in zip(
+                message.active_diagnosis,
+                message.active_element,
+                message.active_reaction,
+                strict=True,
+            )
+            if reaction >= ProtectionStatus.REACTION_OPEN_AFTER_ZERO_CURRENT
+        ]
 
     def _on_switch(self, message: SwitchState) -> None:
         inputs = self._machine.inputs
         inputs.switch_boot_ns = message.boot_ns
         inputs.configuration = message.configuration
+        inputs.commanded = message.requested_configuration
         inputs.request_sequence = message.request_sequence
         inputs.open_reason = Reason(message.open_reason)
-        inputs.pack_voltage_v, inputs.link_voltage_v = (
-            message.pack_voltage_v,
-            message.link_voltage_v,
-        )
+        inputs.break_current_hold = message.break_current_hold
+        inputs.waiting_for = message.waiting_for
+        inputs.pack_voltage_v = message.pack_voltage_v
+        inputs.link_voltage_v = message.link_voltage_v
 
-    def _on_cells(self, message: CellStates) -> None:
+    def _on_sample(self, message: PackMeasurement) -> None:
         self._machine.inputs.current_boot_ns = message.boot_ns
         self._machine.inputs.current_a = message.current_a
 
@@ -102,15 +141,10 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         machine = self._machine
         machine.step(now_ns)
         wish = machine.wish
-        shown = (machine.state, machine.text, machine.zero_current_requested, wish)
+        shown = (machine.place, machine.text, wish)
         if shown != self._shown or now_ns >= self._next_publish_ns:
-            if self._shown and self._shown[0] is not machine.state:
-                before = self._shown[0]
-                self._tell(
-                    Event.KIND_STATE_CHANGED,
-                    Event.SEVERITY_ERROR if machine.state is State.ERROR else Event.SEVERITY_INFO,
-                    f"{before.name.lower()} -> {machine.state.name.lower()}: {machine.text}",
-                )
+            if self._shown and self._shown[0] != machine.place:
+                self._tell_move(self._shown[0].state)
             self._shown = shown
             # Kept in step, so that jitter of the timer does not stretch the period.
             self._next_publish_ns = max(self._next_publish_ns, now_ns - _PUBLISH_PERIOD_NS)
@@ -135,6 +169,8 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
                 header=self.header(),
                 boot_ns=now_ns,
                 state=int(machine.state),
+                substate=str(machine.place.substate),
+                precharge_attempt=machine.attempt,
                 requested_state=int(machine.requested),
                 time_in_state_s=(now_ns - machine.entered_ns) / NS_PER_S,
                 zero_current_requested=machine.zero_current_requested,
@@ -144,15 +180,39 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
             ),
         )
 
+    def _tell_move(self, before: State) -> None:
+        machine = self._machine
+        severity = Event.SEVERITY_INFO
+        if before is machine.state:
+            # Steps within a state are seen on pack/state; a failed attempt is worth keeping.
+            if machine.place != (State.PRECHARGE, Substate.OPENING):
+                return
+            severity = Event.SEVERITY_WARNING
+        elif machine.state is State.ERROR:
+            severity = Event.SEVERITY_ERROR
+        self._tell(
+            Event.KIND_STATE_CHANGED,
+            severity,
+            f"{before.name.lower()} -> {machine.state.name.lower()}: {machine.text}",
+        )
+
     def _tell(self, kind: int, severity: int, text: str) -> None:
         machine = self._machine
         self.tell(kind, text, severity, diagnosis=machine.cause, element=machine.cause_element)
 
     def _report_state(self, status: Status) -> None:
         machine = self._machine
-        status.add(state=machine.state.name.lower(), text=machine.text)
+        status.add(
+            state=machine.state.name.lower(), substate=machine.place.substate, text=machine.text
+        )
         if machine.state is State.ERROR:
             status.report(ERROR, machine.text)
+
+
+def _fault(identifier: int, element: int, row: Diagnosis | None) -> Fault:
+    if row is None:
+        return Fault(identifier, element)
+    return Fault(identifier, element, f"{row.name}: {row.text}", row.latched)
 
 
 def main() -> int:

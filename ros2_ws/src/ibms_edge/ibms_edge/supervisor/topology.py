@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the supervisor asks of a pack's switches: three configurations and ways between them."""
+
+import math
+from itertools import pairwise
+
+from ibms_battery.pack import Switching
+from ibms_edge.switching.controller import route
+
+OPEN, PRECHARGING, CLOSED = "open", "precharge", "closed"  # configurations of every pack
+
+
+def way_between(switching: Switching, source: str, target: str) -> list[str]:
+    """Configurations from ``source`` to ``target``, both included.
+
+    Raises:
+        ValueError: if the topology lacks one of them, or has no way.
+    """
+    known = {source, target} <= switching.configurations.keys()
+    way = route(switching, source, target) if known else None
+    if way is None:
+        raise ValueError(
+            f"the pack's switches have no way from {source!r} to {target!r}, which the pack "
+            "supervisor needs"
+        )
+    return [source, *way]
+
+
+def waits_s(switching: Switching, way: list[str]) -> float:
+    """Time that the topology asks for on a way [s]."""
+    steps = set(pairwise(way))
+    return math.fsum(
+        step.after_s for step in switching.transitions if (step.source, step.target) in steps
+    )
