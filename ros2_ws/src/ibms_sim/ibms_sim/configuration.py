@@ -112,6 +112,10 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True, tag="profile", ta
     """Pack current over time in a loop."""
 
     file: Annotated[str, Meta(description="CSV with time_s and current_a, from this file's folder")]
+    follows_limits: Annotated[
+        bool,
+        Meta(description="bounded by the limits of the BMS; by zero current always"),
+    ] = True
 
 
 class Constant(Struct, frozen=True, forbid_unknown_fields=True, tag="constant", tag_field="kind"):

@@ -99,9 +99,11 @@ class CanReceiver:
 
     def poll(self) -> None:
         """Take what waits, in the caller's thread: instead of ``start`` where time is virtual."""
-        bus = self._bus
+        bus, asked_ns = self._bus, self._clock.boot_ns()
         while bus is not None and (message := bus.recv(0)) is not None:
             self._take(message)
+        self._stamps.queue_empty(asked_ns)
+        self._count_steps()
         if self._on_idle is not None:
             self._on_idle(self._clock.boot_ns())
 

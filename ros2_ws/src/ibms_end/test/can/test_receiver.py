@@ -129,6 +129,23 @@ def test_poll_takes_what_waits_without_a_thread(
     assert listening.idle == 2
 
 
+def test_poll_tells_a_step_of_wall_time_as_the_thread_does(
+    listen: Any, clock: VirtualClock, bus_configuration: BusConfiguration
+) -> None:
+    """What has been polled empty cannot carry stamps of before the step."""
+    listening = listen(clock=clock, bus=bus_configuration, freshness_s=0.1)
+    listening.receiver.open()
+    listening.receiver.poll()
+    clock.set(clock.boot_ns() + 1_000_000, clock.wall_ns() + 3600 * NS_PER_S)
+    listening.receiver.poll()
+    assert listening.health.counts["wall_clock_step"] == 1
+    clock.advance(0.5)
+    listening.receiver.poll()
+    stamp = clock.wall_ns() / NS_PER_S
+    listening.receiver._take(can.Message(arbitration_id=1, timestamp=stamp))
+    assert [boot_ns for _, boot_ns in listening.frames] == [clock.boot_ns()]
+
+
 def test_freshness_of_single_identifiers(listen: Any, clock: VirtualClock, fake_buses: Any) -> None:
     buses = fake_buses()
     listening = listen(clock=clock, freshness_s=0.1, freshness_of_s={0x20: 0.5})

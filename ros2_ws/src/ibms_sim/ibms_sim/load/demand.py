@@ -37,9 +37,8 @@ class ConstantDemand:
 class ProfileDemand:
     """A current profile in a loop."""
 
-    follows_limits = True
-
-    def __init__(self, profile: Series) -> None:
+    def __init__(self, profile: Series, follows_limits: bool = True) -> None:
+        self.follows_limits = follows_limits
         self._profile = profile
 
     def current_a(self, time_s: float, link_v: float) -> float:
@@ -85,5 +84,5 @@ def make_demand(load: Vehicle | Profile | Constant, folder: Path) -> Demand:
     if isinstance(load, Vehicle):
         return VehicleDemand(load, load_schedule(folder / load.schedule))
     if isinstance(load, Profile):
-        return ProfileDemand(load_profile(folder / load.file))
+        return ProfileDemand(load_profile(folder / load.file), load.follows_limits)
     return ConstantDemand(load)

@@ -48,3 +48,9 @@ def test_the_other_loads(config: Path) -> None:
     assert make_demand(Constant(-5.0), config).current_a(99.0, 40.0) == -5.0
     robot = make_demand(Profile("schedules/robot.csv"), config / "simulation")
     assert robot.current_a(6.0, 40.0) == -12.0
+
+
+def test_a_profile_may_ignore_the_limits(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("time_s,current_a\n0,1\n1,1\n")
+    assert make_demand(Profile("p.csv"), tmp_path).follows_limits
+    assert not make_demand(Profile("p.csv", follows_limits=False), tmp_path).follows_limits
