@@ -28,6 +28,7 @@ _RATE_SPACING_NS = NS_PER_S // 2
 _RATE_SPAN = 7  # entries of that spacing: three seconds
 _SHORTEST_RATE_NS = 2 * NS_PER_S  # over less, noise looks like a rise
 _GAP_S = 10.0  # longer without a scan, and what was learnt of the past seconds means nothing
+_IMBALANCE_GAP_S = 120.0  # what is learnt over hours takes slow recordings as well
 _IMBALANCE_TIME_S = 3600.0
 _IMBALANCE_WARM_UP_S = 60.0
 _REFERENCE_TIME_S = 60.0
@@ -71,6 +72,7 @@ class CellMonitor:
         """Judge one scan; ``pack`` is the newest sample of the pack sensor."""
         before, self._before = self._before, sample
         step_s = math.nan if before is None else (sample.boot_ns - before.boot_ns) / NS_PER_S
+        slow_step_s = step_s if 0.0 < step_s < _IMBALANCE_GAP_S else 0.0
         if not 0.0 < step_s < _GAP_S:
             self._forget()
             step_s = 0.0
@@ -88,7 +90,7 @@ class CellMonitor:
         if (out := values.get("cell_internal_short")) is not None:
             self._short.update(deviation_v, sample.current_a, step_s, out)
         if (out := values.get("cell_imbalance")) is not None:
-            self._update_imbalance(deviation_v, sample.current_a, step_s, out)
+            self._update_imbalance(deviation_v, sample.current_a, slow_step_s, out)
         if (out := values.get("current_response")) is not None:
             mean_v = float(voltage_v.mean()) if complete else math.nan
             out[0] = self._response.update(mean_v, sample.current_a, step_s)
