@@ -6,7 +6,7 @@ import math
 from cantools.database.can import Database
 
 from ibms_battery.clock import Clock
-from ibms_edge.switching.controller import Command, FeedbackInput, Permit
+from ibms_edge.switching.exchange import Command, FeedbackInput, Permit
 from ibms_end.can.bus import BusConfiguration
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.can.receiver import CanReceiver, FrameHandler
@@ -37,6 +37,8 @@ class BoardLink:
             arm_challenge=int(values["ArmChallenge"]),
             interlock_closed=bool(values["InterlockClosed"]),
             emergency_stop=bool(values["EmergencyStop"]),
+            crash_input=bool(values["CrashInput"]),
+            switch_count=int(values["SwitchCount"]),
             pack_voltage_v=self._in_range("PackVoltage", values),
             link_voltage_v=self._in_range("LinkVoltage", values),
             open_cause=int(values["OpenCause"]),

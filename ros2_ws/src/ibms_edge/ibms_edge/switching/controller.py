@@ -8,108 +8,43 @@ opens by itself.
 
 import math
 from collections import deque
-from dataclasses import dataclass, field, replace
-from enum import IntEnum
+from dataclasses import replace
 
 from ibms_battery.clock import NS_PER_S
-from ibms_battery.pack import Pack, Switching
+from ibms_battery.pack import Pack, Switching, Transition
+from ibms_edge.switching.bypasses import NO_BYPASS, Bypasses
+from ibms_edge.switching.conditions import Surroundings, Wait, unmet_condition
+from ibms_edge.switching.currents import CurrentHistory
+from ibms_edge.switching.exchange import (
+    OPEN,
+    Actions,
+    Command,
+    FeedbackInput,
+    Notice,
+    Permit,
+    Reason,
+    RequestInput,
+    Timing,
+    VerdictInput,
+)
+from ibms_edge.switching.opening import Opening, break_current_a
 
-OPEN = "open"
+__all__ = [
+    "OPEN",
+    "Actions",
+    "Command",
+    "FeedbackInput",
+    "Notice",
+    "Permit",
+    "Reason",
+    "RequestInput",
+    "SwitchController",
+    "Timing",
+    "VerdictInput",
+    "route",
+]
+
 _SCANS_PER_STALE_LIMIT = 3  # two may be missing before the pack opens
-
-
-class Reason(IntEnum):
-    """Why the switches are commanded as they are; equal to SwitchCommand.REASON_*."""
-
-    REQUEST = 0
-    PROTECTION = 1
-    STATUS_STALE = 2
-    REQUEST_SILENT = 3
-    FEEDBACK = 4
-    PUBLISHERS = 5
-    SHUTDOWN = 6
-    NOT_ARMED = 7
-    BREAK_CURRENT_HOLD = 8
-    ISOLATE = 9
-
-
-@dataclass(frozen=True, slots=True)
-class VerdictInput:
-    """What switch control needs of a verdict of protection."""
-
-    boot_ns: int
-    scan_counter: int
-    complete: bool  # all diagnoses of the table were evaluated
-    demands_opening: bool
-    close_allowed: bool
-    configuration_crc: int
-
-
-@dataclass(frozen=True, slots=True)
-class RequestInput:
-    """What the pack supervisor wants."""
-
-    boot_ns: int
-    sequence: int
-    configuration: str
-    arm: bool
-
-
-@dataclass(frozen=True, slots=True)
-class FeedbackInput:
-    """What the switch board reports."""
-
-    boot_ns: int
-    closed: int
-    armed: bool
-    dead_man_latched: bool
-    arm_challenge: int
-    interlock_closed: bool = True
-    emergency_stop: bool = False
-    pack_voltage_v: float = math.nan
-    link_voltage_v: float = math.nan
-    open_cause: int = 0
-    dead_man_time_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Permit:
-    """A permit frame to send."""
-
-    scan_counter: int
-    close_allowed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A command frame to send."""
-
-    closed: int
-    arm: bool
-    arm_challenge: int
-    reason: Reason
-
-
-@dataclass(slots=True)
-class Actions:
-    """What one call wants sent and told."""
-
-    permit: Permit | None = None
-    command: Command | None = None
-    events: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Time limits of switch control [s]."""
-
-    status_stale_s: float = 0.18
-    feedback_stale_s: float = 0.10
-    request_silent_s: float = 3.0
-    verification_margin_s: float = 0.06
-    command_repeat_s: float = 0.1
-    arming_timeout_s: float = 1.0
-    mismatch_shown_s: float = 1.0  # a mismatch is told for this long, though opening may end it
 
 
 def route(switching: Switching, source: str, target: str) -> list[str] | None:
@@ -132,8 +67,8 @@ def route(switching: Switching, source: str, target: str) -> list[str] | None:
 class SwitchController:
     """State machine of the switches of one pack.
 
-    Call ``verdict``, ``request`` and ``feedback`` with new inputs and ``step`` afterwards and at
-    least every 20 ms; ``step`` returns what has to be sent.
+    Call ``verdict``, ``request``, ``feedback`` and ``current`` with new inputs and ``step``
+    afterwards and at least every 20 ms; ``step`` returns what has to be sent.
     """
 
     def __init__(self, pack: Pack, timing: Timing | None = None) -> None:
@@ -141,6 +76,8 @@ class SwitchController:
         self._pack = pack
         self._switching = pack.switching
         self._masks = {name: self._switching.mask(name) for name in self._switching.configurations}
+        self._bypasses = Bypasses(pack)
+        self._currents = CurrentHistory()
         self._verdict: VerdictInput | None = None
         self._verdict_is_new = False
         self._crc: int | None = None
@@ -148,7 +85,16 @@ class SwitchController:
         self._feedback: FeedbackInput | None = None
         self._foreign: list[str] = []
         self._commanded = OPEN  # configuration that the last command stands for
-        self._commanded_ns = 0
+        self._mask = 0  # switches commanded closed
+        self._moved_ns = [0] * len(self._switching.switches)  # when each was last commanded anew
+        self._opening: Opening | None = None
+        self._placed = NO_BYPASS  # bypasses that are laid over every configuration
+        self._bypassing: int | None = None  # bypass whose switches move
+        self._bypassing_since_ns = 0
+        self._wiring_ns = 0
+        self._source_since_ns: int | None = (
+            None  # when feedback first showed the commanded switches
+        )
         self._last_command_ns = 0
         self._reason = Reason.NOT_ARMED
         self._newest_sequence: int | None = None
@@ -159,9 +105,11 @@ class SwitchController:
         self._opening_demanded = False  # by any verdict since the last step, accepted or not
         self._interrupted = False  # the chain was broken since the last step
         self._last_step_ns: int | None = None
+        self._opened: list[tuple[int, int]] = []  # switch and time of feedback, not told yet
         self._shown_mismatch = 0
         self._shown_until_ns = 0
-        self._unreachable_told: int | None = None
+        self._waiting_for = ""
+        self._told: tuple[int, str] | None = None  # sequence and what it waited for
         self.verdicts_rejected = 0
         self.requests_rejected = 0
 
@@ -188,6 +136,7 @@ class SwitchController:
                     complete=known.complete and verdict.complete,
                     demands_opening=known.demands_opening or verdict.demands_opening,
                     close_allowed=known.close_allowed and verdict.close_allowed,
+                    isolate_cells=known.isolate_cells | verdict.isolate_cells,
                 )
             return
         if self._crc is not None and verdict.configuration_crc != self._crc:
@@ -216,8 +165,27 @@ class SwitchController:
 
     def feedback(self, feedback: FeedbackInput) -> None:
         """The board's state arrived; an older one than the known is ignored."""
-        if self._feedback is None or feedback.boot_ns >= self._feedback.boot_ns:
-            self._feedback = feedback
+        known = self._feedback
+        if known is not None:
+            if feedback.boot_ns < known.boot_ns:
+                return
+            opened = known.closed & ~feedback.closed
+            self._opened += [
+                (index, feedback.boot_ns)
+                for index in range(len(self._switching.switches))
+                if opened >> index & 1
+            ]
+            if (known.closed ^ feedback.closed) & self._bypasses.switches:
+                self._wiring_ns = feedback.boot_ns
+        self._feedback = feedback
+        if feedback.closed != self._mask:
+            self._source_since_ns = None
+        elif self._source_since_ns is None:
+            self._source_since_ns = feedback.boot_ns
+
+    def current(self, boot_ns: int, current_a: float) -> None:
+        """A sample of the pack current [A], charge positive; NaN where it was not measured."""
+        self._currents.add(boot_ns, current_a)
 
     def foreign_publishers(self, topics: list[str]) -> None:
         """Topics of the chain with more than one publisher."""
@@ -238,7 +206,7 @@ class SwitchController:
     @property
     def commanded_mask(self) -> int:
         """Switches that are commanded closed."""
-        return self._masks[self._commanded]
+        return self._mask
 
     @property
     def newest_sequence(self) -> int:
@@ -250,6 +218,31 @@ class SwitchController:
         """Newest feedback, however old."""
         return self._feedback
 
+    @property
+    def is_held(self) -> bool:
+        """True while the contactors are held closed because of the current through them."""
+        return self._reason is Reason.BREAK_CURRENT_HOLD
+
+    @property
+    def is_moving(self) -> bool:
+        """True while feedback is to be looked at as soon as it comes."""
+        return self._opening is not None or self._source_since_ns is None
+
+    @property
+    def waiting_for(self) -> str:
+        """What the next step towards the requested configuration waits for; "" if nothing."""
+        return self._waiting_for
+
+    @property
+    def wiring_ns(self) -> int:
+        """When a switch of a bypass was last commanded or seen to move [ns]; 0: never."""
+        return self._wiring_ns
+
+    def isolated(self, now_ns: int) -> list[int]:
+        """Per cell 1 where fresh feedback shows it bypassed; empty if the pack has no bypasses."""
+        fresh = self.feedback_fresh(now_ns) and self._feedback is not None
+        return self._bypasses.isolated(self._feedback.closed if fresh and self._feedback else 0)
+
     def feedback_fresh(self, now_ns: int) -> bool:
         """True while the board's feedback may be relied on."""
         return self._feedback is not None and self._fresh(
@@ -257,11 +250,13 @@ class SwitchController:
         )
 
     def verified(self, now_ns: int) -> str:
-        """Configuration that feedback shows; "transition" or "unknown" otherwise."""
+        """Configuration that feedback shows, whatever it bypasses; else "transition", "unknown"."""
         if not self.feedback_fresh(now_ns) or self._feedback is None:
             return "unknown"
+        closed = self._feedback.closed
+        shown = self._bypasses.shown(closed)
         for name, mask in self._masks.items():
-            if mask == self._feedback.closed:
+            if self._bypasses.lay_over(mask, shown) == closed:
                 return name
         return "transition"
 
@@ -269,12 +264,18 @@ class SwitchController:
         """Switches whose feedback contradicts the command beyond their switching time."""
         if not self.feedback_fresh(now_ns) or self._feedback is None:
             return 0
-        differing = self._feedback.closed ^ self.commanded_mask
-        if not differing or now_ns - self._commanded_ns <= self._settling_ns(differing):
-            return 0
-        if not self._feedback.armed and not self._feedback.closed:
+        feedback = self._feedback
+        if not feedback.armed and not feedback.closed:
             return 0  # the board opened by itself: its own latch says so, nothing contradicts
-        return differing
+        differing = feedback.closed ^ self._mask
+        switches = self._switching.switches
+        late = differing >> len(switches) << len(switches)  # more than there are
+        for index, switch in enumerate(switches):
+            settling_s = max(switch.closing_time_s, switch.opening_time_s)
+            limit_ns = self._ns(settling_s + self.timing.verification_margin_s)
+            if differing >> index & 1 and now_ns - self._moved_ns[index] > limit_ns:
+                late |= 1 << index
+        return late
 
     def shown_mismatch(self, now_ns: int) -> int:
         """Mismatch as told to others: held for a while, as the opening that follows may end it."""
@@ -290,21 +291,21 @@ class SwitchController:
         ):
             self._interrupted = True  # this loop itself stood still
         self._last_step_ns = now_ns
+        self._waiting_for = ""
         if mismatch := self.mismatch(now_ns):
             self._shown_mismatch = mismatch
             self._shown_until_ns = now_ns + self._ns(self.timing.mismatch_shown_s)
+        self._tell_openings(actions)
         obstacle = self._obstacle(now_ns)
+        at_once = self._must_open_at_once(now_ns)
         self._opening_demanded = self._interrupted = False
         if obstacle is not None:
-            self._void_requests()
-            if self._commanded != OPEN or self._reason is not obstacle:
-                self._command(OPEN, obstacle, now_ns, actions)
-        new_verdict, self._verdict_is_new = self._verdict_is_new, False
-        verdict = self._verdict
-        if obstacle in (None, Reason.REQUEST_SILENT) and new_verdict and verdict is not None:
-            actions.permit = Permit(verdict.scan_counter, verdict.close_allowed)
-        if obstacle is None:
+            self._open(obstacle, at_once, now_ns, actions)
+        elif self._opening is not None:
+            self._open(self._opening.reason, at_once, now_ns, actions)
+        else:
             self._pursue(now_ns, actions)
+        self._permit(obstacle, actions)
         if actions.command is None and now_ns - self._last_command_ns >= self._ns(
             self.timing.command_repeat_s
         ):
@@ -318,7 +319,9 @@ class SwitchController:
     def shut_down(self, now_ns: int) -> Actions:
         """Open and say why; used when the node stops."""
         actions = Actions()
-        self._command(OPEN, Reason.SHUTDOWN, now_ns, actions)
+        self._open(Reason.SHUTDOWN, True, now_ns, actions)
+        if actions.command is None:
+            self._send(now_ns, actions)
         return actions
 
     def check(self, configuration: str) -> str | None:
@@ -330,6 +333,15 @@ class SwitchController:
         if route(self._switching, self._commanded, configuration) is None:
             return f"the topology allows no way from {self._commanded!r} to {configuration!r}"
         return None
+
+    def _permit(self, obstacle: Reason | None, actions: Actions) -> None:
+        """A permit for a new verdict that vouches, or during whose demand the contactors hold."""
+        new_verdict, self._verdict_is_new = self._verdict_is_new, False
+        verdict = self._verdict
+        vouches = obstacle in (None, Reason.REQUEST_SILENT)
+        if new_verdict and verdict is not None and (vouches or self.is_held):
+            allowed = verdict.close_allowed and self._opening is None
+            actions.permit = Permit(verdict.scan_counter, allowed)
 
     def _obstacle(self, now_ns: int) -> Reason | None:
         if self._foreign:
@@ -354,82 +366,252 @@ class SwitchController:
             return Reason.REQUEST_SILENT
         return None
 
+    def _must_open_at_once(self, now_ns: int) -> bool:
+        """Whether an opening neither waits for the current nor keeps an order.
+
+        Both need a chain that is known to work: else nobody may be there to end them.
+        """
+        verdict, feedback = self._verdict, self._feedback
+        return (
+            bool(self._foreign)
+            or verdict is None
+            or self._interrupted
+            or not self._fresh(now_ns, verdict.boot_ns, self.timing.status_stale_s)
+            or not verdict.complete
+            or feedback is None
+            or not self.feedback_fresh(now_ns)
+            or bool(self.mismatch(now_ns))
+            or feedback.emergency_stop
+            or not feedback.armed
+        )
+
+    # Opening -------------------------------------------------------------------------------------
+
+    def _open(self, reason: Reason, at_once: bool, now_ns: int, actions: Actions) -> None:
+        """Begin to open, or go on with it."""
+        self._void_requests()
+        if self._mask == 0 or at_once:
+            self._end_opening(reason, now_ns, actions)
+            return
+        if self._opening is None:
+            self._opening = Opening(self._pack, self.timing, reason)
+        elif reason is Reason.PROTECTION:
+            self._opening.reason = reason
+        opening = self._opening
+        current_a = self._currents.present_a(now_ns)
+        closed = self._feedback.closed if self._feedback else 0
+        kept = opening.keeps_closed(self._mask, current_a, closed, now_ns)
+        if not kept:
+            self._end_opening(opening.reason, now_ns, actions)
+        elif opening.is_held:
+            if not self.is_held:
+                limit_a = break_current_a(self._switching, self._mask)
+                text = (
+                    f"opening is demanded ({opening.reason.name.lower()}), but {current_a:.0f} A "
+                    f"is more than the {limit_a:.0f} A that contactors break: held for the fuse"
+                )
+                actions.events.append(Notice(text, is_warning=True, value=current_a))
+                hold = Reason.BREAK_CURRENT_HOLD
+                self._command(self._commanded, self._mask, hold, now_ns, actions)
+        elif kept != self._mask:
+            self._command(OPEN, kept, opening.reason, now_ns, actions)
+
+    def _end_opening(self, reason: Reason, now_ns: int, actions: Actions) -> None:
+        self._opening = None
+        self._bypassing = None
+        if self._mask or self._commanded != OPEN or self._reason is not reason:
+            self._command(OPEN, 0, reason, now_ns, actions)
+
+    def _tell_openings(self, actions: Actions) -> None:
+        for index, feedback_ns in self._opened:
+            switch = self._switching.switches[index]
+            current_a = self._currents.at_opening_a(feedback_ns)
+            limit_a = switch.maximum_break_current_a
+            is_above = limit_a is not None and abs(current_a) > limit_a
+            at = "an unmeasured current" if math.isnan(current_a) else f"{current_a:.1f} A"
+            above = f", more than the {limit_a:g} A that it breaks" if is_above else ""
+            actions.events.append(
+                Notice(f"{switch.name} opened at {at}{above}", is_above, index, current_a)
+            )
+        self._opened.clear()
+
+    # Closing and bypassing -----------------------------------------------------------------------
+
     def _pursue(self, now_ns: int, actions: Actions) -> None:
         request, feedback, verdict = self._request, self._feedback, self._verdict
         assert request is not None and feedback is not None and verdict is not None  # noqa: PT018
+        at_once = feedback.emergency_stop or not feedback.armed
+        if self._commanded == OPEN:
+            self._placed = self._bypasses.around(verdict.isolate_cells)
         target = request.configuration
         if target not in self._masks:
             if self._commanded != OPEN:
-                self._command(OPEN, Reason.REQUEST, now_ns, actions)
-                actions.events.append(f"unknown configuration {target!r} requested, opening")
+                self._open(Reason.REQUEST, at_once, now_ns, actions)
+                actions.events.append(
+                    Notice(f"unknown configuration {target!r} requested, opening")
+                )
             return
-        if target == OPEN:
-            self._void_requests()  # closing again needs a new sequence
-            if self._commanded != OPEN or self._reason is not Reason.REQUEST:
-                self._command(OPEN, Reason.REQUEST, now_ns, actions)
+        if target == OPEN:  # closing again needs a new sequence
+            self._open(Reason.REQUEST, at_once, now_ns, actions)
             return
         if self._is_void(request):
             # This wish was overtaken by an opening; a new one is needed.
+            self._waiting_for = "a new request: this one was overtaken by an opening"
             if self._commanded != OPEN or self._reason is Reason.REQUEST:
-                self._command(OPEN, Reason.NOT_ARMED, now_ns, actions)
+                self._open(Reason.NOT_ARMED, at_once, now_ns, actions)
             return
         if not feedback.armed:
             if self._commanded != OPEN:
-                # The board opened by itself.
-                self._command(OPEN, Reason.NOT_ARMED, now_ns, actions)
-                actions.events.append("the switch board opened by itself")
+                self._open(Reason.NOT_ARMED, True, now_ns, actions)
+                actions.events.append(Notice("the switch board opened by itself"))
             elif request.arm and verdict.close_allowed:
+                self._waiting_for = "arming of the switch board"
                 self._arm(now_ns, feedback, actions)
+            else:
+                self._waiting_for = "permission of protection to close"
             return
         self._arming_since_ns = None
-        if feedback.closed != self.commanded_mask:
-            return  # the last step is not verified yet
+        if feedback.closed != self._mask or self._source_since_ns is None:
+            self._waiting_for = "feedback of the last step"
+            return
+        if self._is_bypassing(verdict, now_ns, actions):
+            return
         if self._commanded == OPEN and not request.arm:
             return  # no user stands behind this
-        way = route(self._switching, self._commanded, target)
-        if way is None and self._unreachable_told != request.sequence:
-            self._unreachable_told = request.sequence
-            actions.events.append(
-                f"{target!r} requested, but the topology allows no way from {self._commanded!r}"
+        self._take_next_step(request, feedback, verdict, now_ns, actions)
+
+    def _take_next_step(
+        self,
+        request: RequestInput,
+        feedback: FeedbackInput,
+        verdict: VerdictInput,
+        now_ns: int,
+        actions: Actions,
+    ) -> None:
+        way = route(self._switching, self._commanded, request.configuration)
+        if way is None:
+            text = (
+                f"{request.configuration!r} requested, but the topology allows no way from "
+                f"{self._commanded!r}"
             )
-        if not way or not verdict.close_allowed:
+            self._waiting_for = f"another request: {text}"
+            self._tell_once(request, text, actions)
             return
-        if self._requires_precharged(
-            self._commanded, way[0]
-        ) and not self._pack.precharge_is_complete(
-            feedback.pack_voltage_v, feedback.link_voltage_v
-        ):
+        if not way:
             return
-        self._command(way[0], Reason.REQUEST, now_ns, actions)
+        if not verdict.close_allowed:
+            self._waiting_for = "permission of protection to close"
+            return
+        since_ns = self._source_since_ns
+        assert since_ns is not None  # the last step is verified
+        wait = unmet_condition(
+            self._pack,
+            self._transition(self._commanded, way[0]),
+            Surroundings(
+                feedback.pack_voltage_v,
+                feedback.link_voltage_v,
+                verdict.string_voltage_v,
+                (now_ns - since_ns) / NS_PER_S,
+            ),
+        )
+        if wait is None:
+            mask = self._bypasses.lay_over(self._masks[way[0]], self._placed)
+            self._command(way[0], mask, Reason.REQUEST, now_ns, actions)
+        else:
+            self._stand(request, wait, actions)
+
+    def _stand(self, request: RequestInput, wait: Wait, actions: Actions) -> None:
+        self._waiting_for = wait.text
+        if not wait.is_usual:
+            self._tell_once(request, f"waits for {wait.text}", actions)
+
+    def _tell_once(self, request: RequestInput, text: str, actions: Actions) -> None:
+        if self._told != (request.sequence, text):
+            self._told = (request.sequence, text)
+            actions.events.append(Notice(text, is_warning=True))
+
+    def _is_bypassing(self, verdict: VerdictInput, now_ns: int, actions: Actions) -> bool:
+        """Bypass what protection wants isolated: break, then make, each step seen in feedback.
+
+        Called while feedback shows what is commanded. A step that is not seen in its time is a
+        mismatch, which opens the pack.
+        """
+        if self._commanded == OPEN:
+            return False
+        index = self._bypassing
+        if index is None:
+            wanted = self._bypasses.around(verdict.isolate_cells) - self._placed
+            return bool(wanted) and self._begins_bypass(min(wanted), verdict, now_ns, actions)
+        ways = self._bypasses.ways[index]
+        cells = ", ".join(str(cell) for cell in sorted(ways.cells))
+        if index in self._placed:
+            self._bypassing, self._reason = None, Reason.REQUEST
+            actions.events.append(Notice(f"cells {cells} are bypassed", is_warning=True))
+            return False
+        if verdict.close_allowed:
+            self._placed |= {index}
+            self._command(
+                self._commanded, self._mask | ways.closes, Reason.ISOLATE, now_ns, actions
+            )
+        elif now_ns - self._bypassing_since_ns > self._ns(self.timing.status_stale_s):
+            actions.events.append(
+                Notice(f"cells {cells} cannot be bypassed: closing is not allowed", is_warning=True)
+            )
+            self._open(Reason.ISOLATE, False, now_ns, actions)
+        return True
+
+    def _begins_bypass(
+        self, index: int, verdict: VerdictInput, now_ns: int, actions: Actions
+    ) -> bool:
+        ways = self._bypasses.ways[index]
+        if self._mask & ways.opens != ways.opens:  # its cells are not in the circuit now
+            self._placed |= {index}
+            return False
+        if not verdict.close_allowed:
+            self._waiting_for = "permission of protection to close a bypass"
+        elif abs(self._currents.present_a(now_ns)) > break_current_a(self._switching, ways.opens):
+            self._waiting_for = "less current, to open the switches of a bypass"
+        else:
+            self._bypassing, self._bypassing_since_ns = index, now_ns
+            self._command(
+                self._commanded, self._mask & ~ways.opens, Reason.ISOLATE, now_ns, actions
+            )
+        return True
 
     def _arm(self, now_ns: int, feedback: FeedbackInput, actions: Actions) -> None:
         if self._arming_since_ns is None:
             self._arming_since_ns = now_ns
-            actions.events.append("arming the switch board")
+            actions.events.append(Notice("arming the switch board"))
         elif now_ns - self._arming_since_ns > self._ns(self.timing.arming_timeout_s):
             self._void_requests()
-            actions.events.append("the switch board did not arm in time")
+            actions.events.append(Notice("the switch board did not arm in time", is_warning=True))
             return
         if now_ns - self._last_command_ns >= self._ns(0.02):
-            self._commanded = OPEN
             self._reason = Reason.NOT_ARMED
             self._last_command_ns = now_ns
             actions.command = Command(0, True, feedback.arm_challenge, Reason.REQUEST)
 
-    def _command(self, configuration: str, reason: Reason, now_ns: int, actions: Actions) -> None:
-        if configuration == OPEN:
-            self._void_requests()
-        if configuration != self._commanded:
-            # Only a change restarts the settling time, else a weld would hide behind new reasons.
-            self._commanded = configuration
-            self._commanded_ns = now_ns
-        self._reason = reason
+    # Helpers -------------------------------------------------------------------------------------
+
+    def _command(
+        self, configuration: str, mask: int, reason: Reason, now_ns: int, actions: Actions
+    ) -> None:
+        moved = mask ^ self._mask
+        # Only a change restarts the settling time, else a weld would hide behind new reasons.
+        for index in range(len(self._moved_ns)):
+            if moved >> index & 1:
+                self._moved_ns[index] = now_ns
+        if moved:
+            self._source_since_ns = None
+        if moved & self._bypasses.switches:
+            self._wiring_ns = now_ns
+        self._commanded, self._mask, self._reason = configuration, mask, reason
         self._send(now_ns, actions)
 
     def _send(self, now_ns: int, actions: Actions) -> None:
         self._last_command_ns = now_ns
         challenge = self._feedback.arm_challenge if self._feedback else 0
-        actions.command = Command(self.commanded_mask, False, challenge, self._reason)
+        actions.command = Command(self._mask, False, challenge, self._reason)
 
     def _void_requests(self) -> None:
         self._arming_since_ns = None
@@ -439,24 +621,12 @@ class SwitchController:
         known = self._void_sequence
         return known is not None and not _is_ahead(request.sequence, known)
 
-    def _requires_precharged(self, source: str, target: str) -> bool:
-        return any(
-            way.requires_precharged
+    def _transition(self, source: str, target: str) -> Transition:
+        return next(
+            way
             for way in self._switching.transitions
             if way.source == source and way.target == target
         )
-
-    def _settling_ns(self, differing: int) -> int:
-        slowest_s = (
-            max(
-                max(switch.closing_time_s, switch.opening_time_s)
-                for index, switch in enumerate(self._switching.switches)
-                if differing >> index & 1
-            )
-            if differing < 1 << len(self._switching.switches)
-            else 0.0
-        )
-        return self._ns(slowest_s + self.timing.verification_margin_s)
 
     def _is_newer(self, verdict: VerdictInput, known: VerdictInput) -> bool:
         if verdict.boot_ns <= known.boot_ns:

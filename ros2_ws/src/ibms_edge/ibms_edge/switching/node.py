@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Node ``switch_control``: the only owner of every contactor and switch."""
 
+import math
 import socket
 from array import array
 from collections import deque
@@ -13,19 +14,26 @@ from msgspec import Meta, Struct
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_pack
 from ibms_edge.switching.board_link import BoardLink
-from ibms_edge.switching.controller import (
+from ibms_edge.switching.controller import SwitchController
+from ibms_edge.switching.exchange import (
     OPEN,
     Actions,
     Command,
     FeedbackInput,
     RequestInput,
-    SwitchController,
     VerdictInput,
 )
 from ibms_end.can.bus import BusConfiguration, claim_role
 from ibms_end.hardware_node import HardwareNode
 from ibms_end.mapping import load_map
-from ibms_msgs.msg import Event, ProtectionStatus, SwitchCommand, SwitchRequest, SwitchState
+from ibms_msgs.msg import (
+    Event,
+    PackMeasurement,
+    ProtectionStatus,
+    SwitchCommand,
+    SwitchRequest,
+    SwitchState,
+)
 from ibms_msgs.srv import RequestSwitchConfiguration
 from ibms_ros_common.diagnostics import ERROR, WARN, Status
 from ibms_ros_common.process import CHAIN_PRIORITY, run
@@ -33,6 +41,7 @@ from ibms_ros_common.process import CHAIN_PRIORITY, run
 _LOOP_PERIOD_S = 0.02
 _STATE_PERIOD_NS = NS_PER_S // 20
 _STATUS_FRESHNESS_S = 0.15
+_CURRENT_FRESHNESS_S = 0.1
 _BUDGET_S = 0.25  # dead-man plus opening must leave room for the feedback within 300 ms
 
 
@@ -64,6 +73,8 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
         self._verdicts: deque[VerdictInput] = deque(maxlen=8)
         self._requests: deque[RequestInput] = deque(maxlen=8)
         self._feedbacks: deque[FeedbackInput] = deque(maxlen=8)
+        self._currents: deque[tuple[int, float]] = deque(maxlen=32)
+        self._show_at_once = False
         self._next_state_ns = 0
         self._last_shown: tuple[Any, ...] = ()
         self._last_command: Command | None = None
@@ -74,6 +85,7 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
         self._notify = loop.notify
         self.listen("protection/status", self._on_status, _STATUS_FRESHNESS_S)
         self.listen("switch/request", self._on_request, 1.0)
+        self.listen("pack/measurement", self._on_current, _CURRENT_FRESHNESS_S)
         self.serve("request_switch_configuration", self._on_service)
         self.diagnose("switches", self._report_switches)
         self.diagnose("board link", self._report_link)
@@ -101,6 +113,8 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
                 demands_opening=message.reaction >= ProtectionStatus.REACTION_OPEN_NOW,
                 close_allowed=message.close_allowed,
                 configuration_crc=message.configuration_crc,
+                isolate_cells=frozenset(message.isolate_cells),
+                string_voltage_v=tuple(message.string_voltage_v),
             )
         )
         self._notify()
@@ -110,22 +124,27 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
             RequestInput(message.boot_ns, message.sequence, message.configuration, message.arm)
         )
 
+    def _on_current(self, message: PackMeasurement) -> None:
+        # Over its range the sensor shows less than flows: that is known to be at least so much.
+        is_measured = (
+            message.valid & PackMeasurement.VALID_CURRENT
+            and not message.status & PackMeasurement.SENSOR_SELF_TEST_FAILED
+        )
+        self._currents.append((message.boot_ns, message.current_a if is_measured else math.nan))
+        if self._controller.is_held:
+            self._notify()
+
     def _on_frame(self, message: can.Message, boot_ns: int) -> None:
         feedback = self._link.feedback(message.data, boot_ns)
         if feedback is not None:
             self._feedbacks.append(feedback)
-            if not self._feedback_as_known(feedback):
+            controller = self._controller
+            if (
+                controller.is_moving
+                or _demands_attention(feedback)
+                or not _is_same(feedback, controller.last_feedback)
+            ):
                 self._notify()
-
-    def _feedback_as_known(self, feedback: FeedbackInput) -> bool:
-        known = self._controller.last_feedback
-        return (
-            known is not None
-            and (known.closed, known.armed, known.dead_man_latched)
-            == (feedback.closed, feedback.armed, feedback.dead_man_latched)
-            and known.interlock_closed == feedback.interlock_closed
-            and known.emergency_stop == feedback.emergency_stop
-        )
 
     # The loop.
 
@@ -136,7 +155,11 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
         while self._requests:
             controller.request(self._requests.popleft())
         while self._feedbacks:
-            controller.feedback(self._feedbacks.popleft())
+            feedback = self._feedbacks.popleft()
+            self._show_at_once |= _demands_attention(feedback)
+            controller.feedback(feedback)
+        while self._currents:
+            controller.current(*self._currents.popleft())
         if self._open_requested:
             self._open_requested = False
             controller.open_at_once()
@@ -156,8 +179,14 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
         if actions.command is not None and actions.command != self._last_command:
             self._last_command = actions.command
             self._publish_command(actions.command)
-        for text in actions.events:
-            self.tell(Event.KIND_SWITCHED, text)
+        for notice in actions.events:
+            self.tell(
+                Event.KIND_SWITCHED,
+                notice.text,
+                Event.SEVERITY_WARNING if notice.is_warning else Event.SEVERITY_INFO,
+                element=notice.element,
+                value=notice.value,
+            )
 
     def _show(self, now_ns: int) -> None:
         controller = self._controller
@@ -169,10 +198,15 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
             controller.reason,
             mismatch,
             feedback and (feedback.armed, feedback.dead_man_latched, feedback.interlock_closed),
-            feedback and feedback.emergency_stop,
+            feedback and (feedback.emergency_stop, feedback.crash_input),
+            controller.is_held,
+            controller.wiring_ns,
+            controller.isolated(now_ns),
+            controller.waiting_for,
         )
-        if shown == self._last_shown and now_ns < self._next_state_ns:
+        if shown == self._last_shown and now_ns < self._next_state_ns and not self._show_at_once:
             return
+        self._show_at_once = False
         if self._last_shown and shown[0] != self._last_shown[0]:
             self.tell(
                 Event.KIND_SWITCHED, f"switches: {shown[0]} ({controller.reason.name.lower()})"
@@ -193,10 +227,16 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
             dead_man_latched=bool(feedback and feedback.dead_man_latched),
             interlock_closed=bool(fresh and feedback and feedback.interlock_closed),
             emergency_stop=bool(feedback and feedback.emergency_stop),
+            crash_input=bool(feedback and feedback.crash_input),
             open_reason=int(controller.reason),
             pack_voltage_v=feedback.pack_voltage_v if fresh and feedback else float("nan"),
             link_voltage_v=feedback.link_voltage_v if fresh and feedback else float("nan"),
+            hardware_switches=feedback.switch_count if fresh and feedback else 0,
+            wiring_boot_ns=controller.wiring_ns,
+            break_current_hold=controller.is_held,
+            waiting_for=controller.waiting_for,
         )
+        state.isolated = array("B", controller.isolated(now_ns))
         state.closed = self._bits(feedback.closed if fresh and feedback else 0)
         state.mismatch = self._bits(mismatch)
         self.publish("switch/state", state)
@@ -237,6 +277,8 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
         else:
             response.code = answer.CODE_NOT_PERMITTED
             response.message = "only opening is done here; for closing ask request_pack_state"
+            if self._controller.waiting_for:
+                response.message += f" (now it waits for {self._controller.waiting_for})"
         return response
 
     def _report_switches(self, status: Status) -> None:
@@ -249,7 +291,10 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
             permits=self._permits,
             verdicts_rejected=controller.verdicts_rejected,
             requests_rejected=controller.requests_rejected,
+            waiting_for=controller.waiting_for,
         )
+        if controller.is_held:
+            status.report(ERROR, "held closed: more flows than the contactors break")
         if controller.is_monitored_only:
             status.report(
                 WARN,
@@ -271,6 +316,21 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
             status.report(ERROR, "the switch board is silent")
         elif feedback is not None and feedback.dead_man_time_s > _BUDGET_S:
             status.report(WARN, "the board's dead-man time is too long for the 300 ms budget")
+
+
+def _demands_attention(feedback: FeedbackInput) -> bool:
+    """Whether protection must get this very frame: it counts fresh samples of these inputs."""
+    return not feedback.interlock_closed or feedback.emergency_stop or feedback.crash_input
+
+
+def _is_same(feedback: FeedbackInput, known: FeedbackInput | None) -> bool:
+    """Whether nothing has changed that somebody waits for."""
+    return known is not None and (
+        feedback.closed,
+        feedback.armed,
+        feedback.dead_man_latched,
+        _demands_attention(feedback),
+    ) == (known.closed, known.armed, known.dead_man_latched, _demands_attention(known))
 
 
 def main() -> int:

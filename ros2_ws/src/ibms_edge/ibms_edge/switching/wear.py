@@ -11,8 +11,8 @@ def life_used(switch: Switch, current_a: float) -> float:
 
     Summed over all openings it is 1 when the contactor is used up: linear damage accumulation by
     M. A. Miner, "Cumulative Damage in Fatigue", J. Appl. Mech. 12 (1945) A159. The openings that
-    the life curve allows are interpolated in the double-logarithmic diagram; below its first current
-    the mechanics decide, beyond its last one the last line goes on down to a single opening.
+    the life curve allows are interpolated in the double-logarithmic diagram; below its first
+    current the mechanics decide, beyond its last one its last line goes on, down to one opening.
 
     Args:
         switch: with its life curve.
@@ -36,4 +36,4 @@ def life_used(switch: Switch, current_a: float) -> float:
         return 1.0
     (x0, y0), (x1, y1) = curve[-2:]
     slope = math.log(y1 / y0) / math.log(x1 / x0)
-    return min(1.0, (magnitude_a / x1) ** -slope / y1)
+    return min(1.0, float((magnitude_a / x1) ** -slope) / y1)
