@@ -124,7 +124,12 @@ SIGNALS: dict[Signal, SignalInfo] = {
         longest_period_s=2.0,
     ),
     "cell_voltage_stuck": SignalInfo(
-        "cells", "cell", "value", "V", "how far the median moved while a cell's value did not"
+        "cells",
+        "cell",
+        "value",
+        "V",
+        "how far the median moved while a cell's value did not",
+        longest_period_s=2.0,
     ),
     "cell_temperature": SignalInfo("cells", "sensor", "value", "degC", "temperature of a sensor"),
     "cell_temperature_missing": _flag("cells", "sensor", "a temperature is not measured"),
