@@ -8,10 +8,9 @@ The bound is 300 ms; a test allows three times it.
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 import rclpy
@@ -19,23 +18,14 @@ from rclpy.context import Context
 
 from ibms_msgs.msg import PackState, ProtectionStatus
 from ibms_ros_common.manifest import manifest
-from ibms_tools.bench.pack_under_test import NAMESPACE, NotReachedError, PackUnderTest
+from ibms_tools.bench.pack_under_test import CHAIN, NAMESPACE, NotReachedError, PackUnderTest
+from ibms_tools.bench.thread_freezer import hung
 
 pytestmark = pytest.mark.graph
 
+Hang = Callable[[int, str], AbstractContextManager[float]]
 OPENED_WITHIN_S = 3 * 0.300
-CHAIN = ("afe_driver", "protection", "switch_control")
 OTHERS = ("state_estimator", "pack_services", "slow_sensors", "lifecycle_manager")
-
-
-def opened_after(pack: PackUnderTest, at: float) -> float:
-    """Seconds from wall time ``at`` to the opened feedback on the bus."""
-    return float(pack.can.wait_for("opened", 3.0)["at"]) - at
-
-
-def assert_stays_open(pack: PackUnderTest, seconds: float) -> None:
-    with pytest.raises(NotReachedError):
-        pack.can.wait_for("closed", seconds)
 
 
 @pytest.mark.parametrize("name", CHAIN)
@@ -44,9 +34,9 @@ def test_killed_node_of_the_chain_opens_and_nothing_closes_after_its_respawn(
 ) -> None:
     before = driving.pid_of(name)
     at = driving.stop_process(name, signal.SIGKILL)
-    assert opened_after(driving, at) < OPENED_WITHIN_S
+    assert driving.opened_after(at) < OPENED_WITHIN_S
     driving.wait_until("respawn", lambda: _pid(driving, name) not in (None, before), 10.0)
-    assert_stays_open(driving, 4.0)
+    assert driving.stays_open(4.0)
 
 
 @pytest.mark.parametrize("name", CHAIN)
@@ -55,11 +45,11 @@ def test_frozen_node_of_the_chain_opens_and_nothing_closes_after_it_thaws(
 ) -> None:
     at = driving.stop_process(name, signal.SIGSTOP)
     try:
-        assert opened_after(driving, at) < OPENED_WITHIN_S
+        assert driving.opened_after(at) < OPENED_WITHIN_S
         time.sleep(1.0)
     finally:
         driving.stop_process(name, signal.SIGCONT)
-    assert_stays_open(driving, 2.0)
+    assert driving.stays_open(2.0)
 
 
 @pytest.mark.parametrize(
@@ -74,10 +64,12 @@ def test_frozen_node_of_the_chain_opens_and_nothing_closes_after_it_thaws(
         ("switch_control", "can_receiver"),
     ],
 )
-def test_hung_thread_of_the_chain_opens(driving: PackUnderTest, name: str, thread: str) -> None:
-    with hung(driving.pid_of(name), thread) as at:
-        assert opened_after(driving, at) < OPENED_WITHIN_S
-    assert_stays_open(driving, 1.0)
+def test_hung_thread_of_the_chain_opens(
+    driving: PackUnderTest, hang: Hang, name: str, thread: str
+) -> None:
+    with hang(driving.pid_of(name), thread) as at:
+        assert driving.opened_after(at) < OPENED_WITHIN_S
+    assert driving.stays_open(1.0)
 
 
 def test_old_status_published_again_does_not_keep_the_pack_closed(driving: PackUnderTest) -> None:
@@ -87,8 +79,8 @@ def test_old_status_published_again_does_not_keep_the_pack_closed(driving: PackU
     try:
         with publisher(driving, status) as publish:
             publish(1.0)
-            assert opened_after(driving, at) < OPENED_WITHIN_S
-            assert_stays_open(driving, 0.5)
+            assert driving.opened_after(at) < OPENED_WITHIN_S
+            assert driving.stays_open(0.5)
     finally:
         driving.stop_process("protection", signal.SIGCONT)
 
@@ -146,26 +138,6 @@ def _pid(pack: PackUnderTest, name: str) -> int | None:
 def _scan(pack: PackUnderTest) -> int:
     status = pack.status
     return int(status.scan_counter) if status else 0
-
-
-@contextmanager
-def hung(pid: int, thread: str) -> Iterator[float]:
-    """One thread of a process stopped; gives the wall time at which it was."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ibms_tools.bench.thread_freezer", str(pid), thread],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if "Operation not permitted" in line:
-            pytest.skip("the kernel does not permit tracing here")
-        assert line.startswith("frozen"), line
-        yield float(line.split()[1])
-    finally:
-        process.communicate(timeout=5.0)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
+            "chain = ibms_edge.chain:main",
             "protection = ibms_edge.protection.node:main",
             "switch_control = ibms_edge.switching.node:main",
             "pack_supervisor = ibms_edge.supervisor.node:main",

@@ -10,7 +10,6 @@ import argparse
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +26,8 @@ from rich.table import Table
 
 from ibms_battery.results import Result, measured, write
 from ibms_msgs.msg import PackState
-from ibms_tools.bench.pack_under_test import EDGE_PROCESSES, NotReachedError, PackUnderTest
+from ibms_tools.bench.pack_under_test import CHAIN, COMPOSED, NotReachedError, PackUnderTest
+from ibms_tools.bench.thread_freezer import hung
 
 _CHANNEL = 43650
 _SETTLE_S = 5.0
@@ -37,8 +37,8 @@ _CHAIN_THREADS = {
     "afe_driver": ("main", "can_receiver"),
     "protection": ("main", "protection"),
     "switch_control": ("main", "switch_control", "can_receiver"),
+    COMPOSED: ("main", "can_receiver", "can_receiver#2", "protection", "switch_control"),
 }
-_CHAIN = tuple(_CHAIN_THREADS)
 
 
 @dataclass
@@ -62,20 +62,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         help="only this part; may be repeated",
     )
+    parser.add_argument(
+        "--chain",
+        choices=("separate", "composed"),
+        default="separate",
+        help="a process for each node of the chain, or one for all",
+    )
     parser.add_argument("--packs", default="ev_96s,ev_192s", help="packs of the load runs")
     options = parser.parse_args(arguments)
     parts = options.only or ["load", "reaction", "loss"]
     console = Console()
+    composed = options.chain == "composed"
     results: list[Result] = []
     try:
         with tempfile.TemporaryDirectory(prefix="ibms_bench_") as folder:
             if "load" in parts:
                 for pack in options.packs.split(","):
-                    results += measure_load(pack, options.duration, Path(folder), console)
+                    results += measure_load(pack, options.duration, Path(folder), console, composed)
             if "reaction" in parts:
-                results += measure_reaction(options.reactions, Path(folder), console)
+                results += measure_reaction(options.reactions, Path(folder), console, composed)
             if "loss" in parts:
-                results += measure_losses(_TRIALS_OF_EACH_LOSS, Path(folder), console)
+                results += measure_losses(_TRIALS_OF_EACH_LOSS, Path(folder), console, composed)
     finally:  # what was measured is kept, whatever went wrong afterwards
         if options.json:
             command = " ".join(["./ibms bench graph", *(arguments or sys.argv[1:])])
@@ -84,10 +91,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure_load(pack: str, duration_s: float, folder: Path, console: Console) -> list[Result]:
+def measure_load(
+    pack: str, duration_s: float, folder: Path, console: Console, composed: bool = False
+) -> list[Result]:
     """Drive for ``duration_s`` and count everything."""
     console.print(f"[bold]{pack}[/bold]: drive for {duration_s:.0f} s")
-    with under_test(pack, folder) as running:
+    with under_test(pack, folder, composed=composed) as running:
         running.wait_for_standby()
         startup_s = running.wait_for_all_active()
         running.drive()
@@ -111,7 +120,7 @@ def measure_load(pack: str, duration_s: float, folder: Path, console: Console) -
         f"{cells} cells, {1 / running.pack.scan_period_s:.0f} scans/s, {duration_s:.0f} s drive"
     )
     cpu = {name: 100.0 * s / usage.seconds for name, s in usage.cpu_s.items()}
-    name = f"graph.{pack}"
+    name = f"graph.{prefix(composed)}{pack}"
     show_nodes(console, diagnostics, cpu, usage.pss_mb)
     if not still:
         console.print(f"[red]not driving any more[/red]: {events[-8:]}")
@@ -149,11 +158,14 @@ def measure_load(pack: str, duration_s: float, folder: Path, console: Console) -
     ]
 
 
-def measure_reaction(count: int, folder: Path, console: Console) -> list[Result]:
+def measure_reaction(
+    count: int, folder: Path, console: Console, composed: bool = False
+) -> list[Result]:
     """Inject over-voltages without debounce and time the open command on the bus."""
     console.print(f"[bold]reaction[/bold]: {count} over-voltages without debounce")
     to_command, to_opened = [], []
-    with under_test("ev_96s", folder, {"diagnoses": str(without_debounce(folder))}) as running:
+    table = str(without_debounce(folder))
+    with under_test("ev_96s", folder, {"diagnoses": table}, composed) as running:
         running.wait_for_standby()
         for trial in range(count):
             running.drive()
@@ -171,21 +183,24 @@ def measure_reaction(count: int, folder: Path, console: Console) -> list[Result]
             to_opened.append(1000.0 * (opened["at"] - fault["at"]))
             wait_until_noticed(running)
             running.injection.inject("cell_voltage", cell, remove=True)
+    name = f"reaction.{prefix(composed)}over_voltage"
     context = f"{count} trials, 96 cells, last frame of the faulty scan to frame on the bus"
     return [
-        *quantiles("reaction.over_voltage.open_command", to_command, context, "<= 5", "<= 15"),
-        *quantiles("reaction.over_voltage.opened", to_opened, context),
+        *quantiles(f"{name}.open_command", to_command, context, "<= 5", "<= 15"),
+        *quantiles(f"{name}.opened", to_opened, context),
     ]
 
 
-def measure_losses(trials: int, folder: Path, console: Console) -> list[Result]:
+def measure_losses(
+    trials: int, folder: Path, console: Console, composed: bool = False
+) -> list[Result]:
     """Kill, freeze and hang parts of the chain and time the opened feedback."""
     console.print(f"[bold]loss[/bold]: each part of the chain, {trials} times")
     times: dict[str, list[float]] = {}
-    with under_test("ev_96s", folder) as running:
+    with under_test("ev_96s", folder, composed=composed) as running:
         running.wait_for_standby()
         for _ in range(trials):
-            for process in _CHAIN:
+            for process in running.chain_processes:
                 times.setdefault("killed", []).append(
                     time_loss(running, partial(running.stop_process, process, signal.SIGKILL))
                 )
@@ -202,8 +217,14 @@ def measure_losses(trials: int, folder: Path, console: Console) -> list[Result]:
     for kind, values in times.items():
         context = f"{len(values)} trials over all parts of the chain, to opened feedback on the bus"
         milliseconds = [1000.0 * value for value in values]
-        results += quantiles(f"loss.{kind}.opened", milliseconds, context, None, None, "<= 300")
+        name = f"loss.{prefix(composed)}{kind}.opened"
+        results += quantiles(name, milliseconds, context, None, None, "<= 300")
     return results
+
+
+def prefix(composed: bool) -> str:
+    """Part of a figure's name that tells the composed chain from the separate one."""
+    return "composed." if composed else ""
 
 
 def time_loss(running: PackUnderTest, disturb: Callable[[], float]) -> float:
@@ -229,34 +250,18 @@ def time_hung_thread(running: PackUnderTest, process: str, thread: str) -> float
     running.drive()
     time.sleep(0.3)
     running.can.clear()
-    freezer = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "ibms_tools.bench.thread_freezer",
-            str(running.pid_of(process)),
-            thread,
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert freezer.stdout is not None
-        word, _, at = freezer.stdout.readline().partition(" ")
-        if word != "frozen":
-            raise NotReachedError(f"thread {thread} of {process} could not be stopped: {word} {at}")
-        took_s = float(running.can.wait_for("opened", 3.0)["at"]) - float(at)
+    with hung(running.pid_of(process), thread) as at:
+        took_s = float(running.can.wait_for("opened", 3.0)["at"]) - at
         wait_until_noticed(running)
         return took_s
-    finally:
-        freezer.communicate(timeout=5.0)
 
 
-def under_test(pack: str, folder: Path, arguments: dict[str, str] | None = None) -> PackUnderTest:
+def under_test(
+    pack: str, folder: Path, arguments: dict[str, str] | None = None, composed: bool = False
+) -> PackUnderTest:
     """The pack on its own DDS domain and bus."""
     domain = int(os.environ.get("ROS_DOMAIN_ID", "80"))
-    return PackUnderTest(pack, domain, str(_CHANNEL), folder, arguments)
+    return PackUnderTest(pack, domain, str(_CHANNEL), folder, arguments, composed)
 
 
 def without_debounce(folder: Path) -> Path:
@@ -341,7 +346,7 @@ def total_of(diagnostics: dict[str, dict[str, str]], ending: str) -> int:
 def lateness(name: str, diagnostics: dict[str, dict[str, str]]) -> list[Result]:
     """Oldest age at which each node of the chain took its inputs in the last second."""
     results = []
-    for node in _CHAIN:
+    for node in CHAIN:
         for key, value in diagnostics.get(f"{node}: node", {}).items():
             if key.endswith(" oldest [ms]"):
                 topic = key.removesuffix(" oldest [ms]").replace("/", "_")
@@ -365,8 +370,8 @@ def show_nodes(
 ) -> None:
     """Table of processes and of message counts by node."""
     table = Table("process", "CPU [% of a core]", "PSS [MB]", title="edge processes")
-    for process in EDGE_PROCESSES:
-        table.add_row(process, f"{cpu[process]:.1f}", f"{pss_mb[process]:.0f}")
+    for process, share in cpu.items():
+        table.add_row(process, f"{share:.1f}", f"{pss_mb[process]:.0f}")
     console.print(table)
     inputs = Table("node", "topic", "received", "stale", title="messages since the start")
     for name, status in sorted(diagnostics.items()):

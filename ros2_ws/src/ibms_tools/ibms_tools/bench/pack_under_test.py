@@ -31,10 +31,9 @@ from ibms_ros_common.process import Executor
 from ibms_sim.injection import InjectionClient
 
 NAMESPACE = "battery"
-EDGE_PROCESSES = (
-    "afe_driver",
-    "protection",
-    "switch_control",
+CHAIN = ("afe_driver", "protection", "switch_control")
+COMPOSED = "chain"  # the process that holds them where they are composed
+_OTHER_PROCESSES = (
     "pack_supervisor",
     "slow_sensors",
     "state_estimator",
@@ -118,6 +117,7 @@ class PackUnderTest:
         channel: CAN channel.
         folder: where logs and state go.
         arguments: further arguments of the launch file.
+        composed: whether the nodes of the chain share one process.
     """
 
     def __init__(
@@ -127,7 +127,10 @@ class PackUnderTest:
         channel: str,
         folder: Path,
         arguments: dict[str, str] | None = None,
+        composed: bool = False,
     ) -> None:
+        self.chain_processes = (COMPOSED,) if composed else CHAIN
+        self.edge_processes = (*self.chain_processes, *_OTHER_PROCESSES)
         share = Path(get_package_share_directory("ibms_bringup"))
         self.pack_file = share / "config" / "packs" / f"{pack}.yaml"
         self.pack = load_pack(self.pack_file)
@@ -141,6 +144,7 @@ class PackUnderTest:
                 "pack": str(self.pack_file),
                 "bus_channel": channel,
                 "state_directory": str(folder / "state"),
+                "chain": "composed" if composed else "separate",
                 **(arguments or {}),
             },
             environment,
@@ -216,12 +220,13 @@ class PackUnderTest:
         return [f"{event.source}: {event.text}" for event in self.events]
 
     def pid_of(self, name: str) -> int:
-        """Process id of an edge process or of a simulated device."""
-        return self.launch.pid_of(name)
+        """Process id of an edge process, a node of the chain or a simulated device."""
+        composed = COMPOSED in self.chain_processes and name in CHAIN
+        return self.launch.pid_of(COMPOSED if composed else name)
 
     def usage(self) -> dict[str, psutil.Process]:
         """The edge's processes by name."""
-        return {name: psutil.Process(self.pid_of(name)) for name in EDGE_PROCESSES}
+        return {name: psutil.Process(self.pid_of(name)) for name in self.edge_processes}
 
     # What is done
 
@@ -261,6 +266,22 @@ class PackUnderTest:
 
         self.wait_until("all nodes active", are_active, timeout_s)
         return time.monotonic() - self.started
+
+    def opened_after(self, at: float) -> float:
+        """Seconds from wall time ``at`` to the opened feedback on the bus.
+
+        Raises:
+            NotReachedError: if it does not open within 3 s.
+        """
+        return float(self.can.wait_for("opened", 3.0)["at"]) - at
+
+    def stays_open(self, seconds: float) -> bool:
+        """Whether nothing closes on the bus for so long."""
+        try:
+            self.can.wait_for("closed", seconds)
+        except NotReachedError:
+            return True
+        return False
 
     def request(self, state: int) -> RequestPackState.Response:
         """Ask the supervisor for a state."""

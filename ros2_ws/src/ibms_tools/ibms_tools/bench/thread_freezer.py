@@ -8,22 +8,61 @@ ends.
 """
 
 import ctypes
+import errno
 import os
+import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _PTRACE_SEIZE, _PTRACE_INTERRUPT, _PTRACE_DETACH = 0x4206, 0x4207, 17
 
+_FORBIDDEN = os.strerror(errno.EPERM)
+
 
 def thread_names(pid: int) -> dict[str, int]:
-    """Kernel names of a process's threads and their identifiers; the main thread is ``main``."""
-    names = {}
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        identifier = int(task.name)
-        name = (task / "comm").read_text().strip()
-        names["main" if identifier == pid else name] = identifier
+    """Kernel names of a process's threads and their identifiers; the main thread is ``main``.
+
+    The second thread of a name, in the order of their start, is ``NAME#2``, and so on.
+    """
+    names: dict[str, int] = {}
+    count: Counter[str] = Counter()
+    for identifier in sorted(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()):
+        name = Path(f"/proc/{pid}/task/{identifier}/comm").read_text().strip()
+        if identifier == pid:
+            name = "main"
+        count[name] += 1
+        names[name if count[name] == 1 else f"{name}#{count[name]}"] = identifier
     return names
+
+
+@contextmanager
+def hung(pid: int, thread: str) -> Iterator[float]:
+    """One thread of a process stopped; gives the wall time just before [s].
+
+    Raises:
+        PermissionError: if the kernel does not permit tracing.
+        LookupError: if the process has no such thread.
+    """
+    freezer = subprocess.Popen(
+        [sys.executable, "-m", __name__, str(pid), thread],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert freezer.stdout is not None
+        line = freezer.stdout.readline()
+        word, _, at = line.partition(" ")
+        if word != "frozen":
+            problem = f"thread {thread!r} of process {pid} could not be stopped: {line.strip()}"
+            raise PermissionError(problem) if _FORBIDDEN in line else LookupError(problem)
+        yield float(at)
+    finally:
+        freezer.communicate(timeout=5.0)
 
 
 def main() -> int:

@@ -76,6 +76,7 @@ class Options:
     cells: Path | None
     from_s: float
     injections: tuple[Injection, ...]
+    chain: str
     log: Path
 
 
@@ -115,6 +116,7 @@ def parse(arguments: Sequence[str]) -> Options:
         cells=options.cells.resolve() if options.cells else None,
         from_s=options.from_s,
         injections=tuple(sorted(injections, key=lambda item: item.at_s)),
+        chain=options.chain,
         log=(options.log or project_folder() / "log" / f"demo_{options.bus_channel}").resolve(),
     )
 
@@ -234,6 +236,12 @@ def _parser(packs: Sequence[str] | dict[str, Path]) -> argparse.ArgumentParser:
         default=int(BusConfiguration().channel),
         metavar="PORT",
         help="the local bus to run on (default %(default)s); one demo per bus",
+    )
+    parser.add_argument(
+        "--chain",
+        choices=("separate", "composed"),
+        default="separate",
+        help="AFE driver, protection and switch control in a process each, or in one",
     )
     parser.add_argument("--log", type=Path, metavar="FOLDER", help="folder of the nodes' output")
     return parser

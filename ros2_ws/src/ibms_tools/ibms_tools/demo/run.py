@@ -138,6 +138,7 @@ class _Demo:
             "bus_channel": options.bus.channel,
             "namespace": _NAMESPACE,
             "state_directory": str(state),
+            "chain": options.chain,
         }
         if options.cells is not None:
             arguments |= {"cells": str(options.cells), "from": f"{options.from_s:g}"}

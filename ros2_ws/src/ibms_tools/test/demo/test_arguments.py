@@ -18,6 +18,11 @@ def test_defaults() -> None:
     assert (options.duration_s, options.json, options.injections) == (None, None, ())
     assert options.log.parts[-2:] == ("log", "demo_43200")
     assert options.command == "./ibms demo"
+    assert options.chain == "separate"
+
+
+def test_the_chain_can_be_composed() -> None:
+    assert parse(["--chain", "composed"]).chain == "composed"
 
 
 def test_measured_cells_choose_their_pack(tmp_path: Path) -> None:
