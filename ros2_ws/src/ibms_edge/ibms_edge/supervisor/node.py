@@ -72,7 +72,7 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         self.listen("switch/state", self._on_switch)
         self.listen("pack/measurement", self._on_sample, _SAMPLE_FRESHNESS_S)
         self.serve("request_pack_state", self._on_request)
-        self.every(_STEP_PERIOD_S, self._step)
+        self.every(_STEP_PERIOD_S, self._step, timed_as="loop")
         self.diagnose("state", self._report_state)
 
     def deactivate(self) -> None:

@@ -71,7 +71,7 @@ class AfeDriver(HardwareNode[AfeDriverParameters]):
         self.attach(self._driver)
         self.listen("balancing/command", self._on_balancing, _BALANCING_FRESHNESS_S)
         self.every(_STATE_PERIOD_S, self._keep_state)
-        self.every(_BEAT_PERIOD_S, self._beat)
+        self.every(_BEAT_PERIOD_S, self._beat, timed_as="executor")
         self.diagnose("bus", self._report_bus)
         self.diagnose("scans", self._report_scans)
 
