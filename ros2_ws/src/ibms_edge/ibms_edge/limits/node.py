@@ -93,13 +93,13 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
             self._last = self._limits.forbid(LimitedBy.PACK_STATE, now_ns)
         else:
             present = _present(cells)
-            voltage_v = float(present.voltage_v.sum())
+            voltage_v = float(present.voltage_v.mean()) * self._pack.groups_in_series
             derate = status.reaction >= ProtectionStatus.REACTION_DERATE
             self._last = self._limits.update(present, derate, state.zero_current_requested, now_ns)
         self.publish("pack/limits", self._message(now_ns, voltage_v))
 
     def _message(self, now_ns: int, voltage_v: float) -> PackLimits:
-        last, series = self._last, self._pack.series
+        last, series = self._last, self._pack.groups_in_series
         return PackLimits(
             header=self.header(),
             boot_ns=now_ns,
