@@ -2,6 +2,7 @@
 """Process with the nodes that hang off the chain and need little."""
 
 from ibms_edge.balancing.node import Balancing
+from ibms_edge.charging.node import ChargerInterface
 from ibms_edge.events.node import EventRecorder
 from ibms_edge.limits.node import PowerLimitsNode
 from ibms_edge.thermal.node import ThermalControl
@@ -11,4 +12,11 @@ from ibms_ros_common.process import run
 
 def main() -> int:
     """Run them until SIGINT or SIGTERM."""
-    return run(PowerLimitsNode, Balancing, ThermalControl, VehicleInterface, EventRecorder)
+    return run(
+        PowerLimitsNode,
+        Balancing,
+        ThermalControl,
+        VehicleInterface,
+        ChargerInterface,
+        EventRecorder,
+    )

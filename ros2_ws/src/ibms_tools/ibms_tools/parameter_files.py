@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from ibms_bringup.lifecycle_manager import LifecycleManagerParameters
 from ibms_edge.balancing.node import BalancingParameters
+from ibms_edge.charging.node import ChargerInterfaceParameters
 from ibms_edge.estimation.node import StateEstimatorParameters
 from ibms_edge.events.node import EventRecorderParameters
 from ibms_edge.limits.node import PowerLimitsParameters
@@ -32,6 +33,7 @@ _PARAMETERS: dict[str, tuple[type[Struct], ...]] = {
     "balancing": (BalancingParameters,),
     "thermal_control": (ThermalControlParameters,),
     "vehicle_interface": (VehicleInterfaceParameters,),
+    "charger_interface": (ChargerInterfaceParameters,),
     "event_recorder": (EventRecorderParameters,),
     "lifecycle_manager": (LifecycleManagerParameters,),
 }

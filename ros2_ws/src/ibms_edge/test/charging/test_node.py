@@ -2,6 +2,7 @@
 """What the node adds to the session: frames, their times, and what is published."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,7 @@ def test_requests_go_out_each_second_and_at_once_when_the_pack_takes_less(
     plugged.run(5.0)
     assert plugged.frames[-1][1] == (504).to_bytes(2, "big") + (90).to_bytes(2, "big") + bytes(4)
     times = [time_ns for time_ns, _ in plugged.frames]
-    assert all(
-        0 < after - before <= 1.01e9 for before, after in zip(times, times[1:], strict=False)
-    )
+    assert all(0 < after - before <= 1.01e9 for before, after in pairwise(times))
     count = len(plugged.frames)
     plugged.limit_a = 4.0
     plugged.run(0.1)
