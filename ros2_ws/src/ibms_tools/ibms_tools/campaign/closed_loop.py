@@ -67,7 +67,7 @@ class _Wiring:
     """What the nodes of one loop hand over instead of starting threads and servers."""
 
     def __init__(self) -> None:
-        self.hardware: list[Any] = []
+        self.hardware: list[tuple[str, Any]] = []  # node, what it attached
         self.services: dict[str, Callable[[Any, Any], Any]] = {}
 
 
@@ -77,7 +77,7 @@ def _wired(kind: Any, wiring: _Wiring) -> Callable[..., BmsNode[Any]]:
     class Wired(kind):
         def attach(self, hardware: Any) -> None:
             hardware.open()
-            wiring.hardware.append(hardware)
+            wiring.hardware.append((self.get_name(), hardware))
 
         def serve(self, service: str, handler: Callable[[Any, Any], Any]) -> None:
             wiring.services[service] = handler
@@ -122,6 +122,8 @@ class ClosedLoop:
         self._sequence = 0
         self._wiring = _Wiring()
         self._messages: deque[tuple[str, Any]] = deque()
+        self._frozen: set[str] = set()
+        self._held: dict[str, dict[str, Any]] = {}  # frozen node -> topic -> newest message
         self._nodes = self._start_nodes(pack_file, context)
         self._listeners = {
             topic: [node for node in self._nodes if topic in node.inputs]
@@ -143,7 +145,7 @@ class ClosedLoop:
         """Take everything down."""
         for node in self._nodes:
             node.destroy_node()
-        for hardware in self._wiring.hardware:
+        for _, hardware in self._wiring.hardware:
             hardware.stop()
         self._injector.shutdown()
         self.device.close()
@@ -165,9 +167,17 @@ class ClosedLoop:
         return until is not None and until()
 
     def inject(
-        self, name: str, element: int = NO_ELEMENT, value: float = 0.0, remove: bool = False
+        self,
+        name: str,
+        element: int = NO_ELEMENT,
+        value: float = 0.0,
+        remove: bool = False,
+        count: int = 0,
     ) -> None:
-        """Send an injection of a fault of ``ibms_sim.faults`` on the bus, or its removal."""
+        """Send an injection of a fault of ``ibms_sim.faults`` on the bus, or its removal.
+
+        With ``count`` it ends by itself after so many scans, samples or feedback frames.
+        """
         self._sequence = (self._sequence + 1) & 0xFF
         self._injector.send(
             self._injection.encode(
@@ -178,6 +188,7 @@ class ClosedLoop:
                     "Element": element,
                     "ValueMicro": value,
                     "Duration": 0,
+                    "Count": count,
                 }
             )
         )
@@ -191,6 +202,29 @@ class ClosedLoop:
     def clear_faults(self) -> ClearFaults.Response:
         """Acknowledge all faults."""
         return self._call("clear_faults", ClearFaults, ClearFaults.Request())
+
+    def freeze(self, name: str) -> None:
+        """Let a node stand still, as a stopped process does."""
+        self._frozen.add(name)
+
+    def thaw(self, name: str) -> None:
+        """Let it go on; of each topic the newest message has waited for it."""
+        self._frozen.discard(name)
+        node = next(node for node in self._nodes if node.get_name() == name)
+        for topic, message in self._held.pop(name, {}).items():
+            node.receive(node.inputs[topic], message)
+        self._settle()
+
+    def add_second_publisher(self, topic: str) -> None:
+        """Let every node see a second live publisher of ``topic``, as DDS would tell it."""
+        for node in self._nodes:
+            if topic in node.inputs:
+                node.inputs[topic].publishers_alive = 2
+
+    def step_wall_time(self, step_s: float) -> None:
+        """Set the wall clock forward."""
+        wall_ns = self.clock.wall_ns() + round(step_s * NS_PER_S)
+        self.clock.set(self.clock.boot_ns(), wall_ns)
 
     def publish(self, topic: str, message: Any) -> None:
         """Hand a message of somebody outside of the loop to the nodes."""
@@ -229,9 +263,14 @@ class ClosedLoop:
         self.publish("protection/lockouts", ProtectionLockouts(boot_ns=self.clock.boot_ns()))
         return nodes
 
+    def _awake(self) -> list[BmsNode[Any]]:
+        if not self._frozen:
+            return self._nodes
+        return [node for node in self._nodes if node.get_name() not in self._frozen]
+
     def _due_ns(self) -> int:
         due_ns = [self.device.pacer.due_ns(), self.board.due_ns()]
-        for node in self._nodes:
+        for node in self._awake():
             due_ns += [task.due_ns for task in node.periodic]
             due_ns += [loop.due_ns for loop in node.loops]
         return min(due_ns)
@@ -240,7 +279,7 @@ class ClosedLoop:
         now_ns = self.clock.boot_ns()
         self.device.run_due()
         self._settle()
-        for node in self._nodes:
+        for node in self._awake():
             tasks: list[Task] = [*node.periodic, *node.loops]
             for task in tasks:
                 if task.due_ns <= now_ns:
@@ -251,8 +290,9 @@ class ClosedLoop:
         """Deliver frames and messages until none waits."""
         while True:
             self.board.run_due(0.0)
-            for hardware in self._wiring.hardware:
-                hardware.poll()
+            for name, hardware in self._wiring.hardware:
+                if name not in self._frozen:
+                    hardware.poll()
             if not self._messages:
                 return
             while self._messages:
@@ -261,4 +301,7 @@ class ClosedLoop:
                 if self.heard is not None:
                     self.heard(topic, message)
                 for node in self._listeners.get(topic, ()):
-                    node.receive(node.inputs[topic], message)
+                    if node.get_name() in self._frozen:
+                        self._held.setdefault(node.get_name(), {})[topic] = message
+                    else:
+                        node.receive(node.inputs[topic], message)

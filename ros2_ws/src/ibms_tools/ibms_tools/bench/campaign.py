@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``./ibms bench campaign``: provokes every diagnosis in every pack state and checks what follows.
+
+Cases run closed loop against the simulated pack on a virtual clock, through encoded CAN frames and
+the nodes of the chain. The exit code is 1 if a case fails or a diagnosis is not covered.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from rich.console import Console
+from rich.table import Table
+
+from ibms_battery.results import Result, measured, write
+from ibms_tools.campaign.cases import CampaignError, Case, Drawing, Subject
+from ibms_tools.campaign.provocations import NOT_COVERED
+from ibms_tools.campaign.report import campaign_results, detection_times, quantile
+from ibms_tools.campaign.trial import Outcome
+from ibms_tools.campaign.workers import run_cases
+
+_SMALL, _LARGE = "robot_12s", "ev_96s"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the campaign; 0 if every case went as it has to."""
+    parser = argparse.ArgumentParser(prog="ibms bench campaign", description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--cases", type=int, default=2000, help="number of cases")
+    parser.add_argument("--seed", type=int, default=1, help="draws the cases")
+    parser.add_argument("--case", type=int, metavar="ID", help="only this case of the same draw")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    options = parser.parse_args(arguments)
+    console = Console()
+    config = Path(get_package_share_directory("ibms_bringup")) / "config"
+    small, large = Subject.load(config, _SMALL), Subject.load(config, _LARGE)
+    count = max(options.cases, options.case or 0)
+    cases = Drawing(small, large, options.seed).cases(count)
+    if options.case is not None:
+        cases = [case for case in cases if case.number == options.case]
+    uncovered = sorted({*small.uncovered(), *large.uncovered()})
+    start_s = time.monotonic()
+    outcomes = run_with_progress(config, cases, options.jobs, console)
+    seconds = time.monotonic() - start_s
+    failed = [outcome for outcome in outcomes if outcome.failures]
+    if options.case is not None:
+        for outcome in outcomes:
+            console.print(outcome, soft_wrap=True)
+    show(outcomes, small, uncovered, seconds, options.seed, console)
+    if options.json:
+        command = " ".join(["./ibms bench campaign", *(arguments or sys.argv[1:])])
+        results: list[Result] = campaign_results(outcomes, small, uncovered, seconds)
+        write(measured(command, results), options.json)
+    return 1 if failed or uncovered else 0
+
+
+def run_with_progress(
+    config: Path, cases: Sequence[Case], jobs: int, console: Console
+) -> list[Outcome]:
+    """Outcomes in the order of the cases' numbers.
+
+    Raises:
+        CampaignError: if a worker failed.
+    """
+    outcomes: list[Outcome] = []
+    next_s = time.monotonic() + 10.0
+    for outcome in run_cases(config, cases, min(jobs, len(cases))):
+        outcomes.append(outcome)
+        if time.monotonic() >= next_s:
+            next_s += 10.0
+            bad = sum(bool(one.failures) for one in outcomes)
+            console.print(f"{len(outcomes)} of {len(cases)} cases, {bad} failed")
+    return sorted(outcomes, key=lambda one: one.case.number)
+
+
+def show(
+    outcomes: Sequence[Outcome],
+    subject: Subject,
+    uncovered: Sequence[str],
+    seconds: float,
+    seed: int,
+    console: Console,
+) -> None:
+    """Table of diagnoses, and every failure with what is needed to see it again."""
+    table = Table("diagnosis", "cases", "p50 [s]", "p99 [s]", "max [s]", title="detection")
+    for name, times in detection_times(outcomes, subject).items():
+        table.add_row(
+            name,
+            str(len(times)),
+            *(f"{quantile(times, share):.3f}" for share in (0.5, 0.99, 1.0)),
+        )
+    console.print(table)
+    for name, reason in NOT_COVERED.items():
+        console.print(f"not covered: {name}: {reason}")
+    for name in uncovered:
+        console.print(f"[red]not covered, without a reason:[/red] {name}")
+    for outcome in outcomes:
+        if outcome.failures:
+            case = outcome.case
+            console.print(
+                f"[red]case {case.number}[/red] {case.name} "
+                f"(--seed {seed} --cases {len(outcomes)} --case {case.number})",
+                soft_wrap=True,
+            )
+            for failure in outcome.failures:
+                console.print(f"    {failure}", soft_wrap=True)
+    kinds = Counter(outcome.case.kind for outcome in outcomes)
+    of_kind = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    failed = sum(bool(outcome.failures) for outcome in outcomes)
+    console.print(f"{len(outcomes)} cases ({of_kind}) in {seconds:.0f} s, {failed} failed")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except CampaignError as error:
+        sys.exit(f"ibms bench campaign: {error}")
