@@ -279,6 +279,24 @@ def test_charging_has_its_own_temperatures(world: World) -> None:
     assert world.first("charge_overtemperature")
 
 
+def test_cells_too_cold_to_be_charged_may_be_discharged(world: World) -> None:
+    def cold(message: CellMeasurement) -> None:
+        message.temperature_c = array("f", [-12.0] * len(message.temperature_c))
+
+    world.change["cells"] = cold
+    assert world.run(1.0).reaction is Reaction.NONE
+    world.change["pack"] = put("current_a", 5.0)
+    assert world.run(1.0).reaction is Reaction.OPEN_AFTER_ZERO_CURRENT
+    assert world.first("charge_undertemperature")
+
+
+def test_a_temperature_far_from_the_others_is_told(world: World) -> None:
+    world.change["cells"] = put("temperature_c", 44.0, at=2)
+    world.run(1.5)
+    verdict, _ = world.first("cell_temperature_spread")
+    assert verdict.set_now[0].element == 2
+
+
 def test_two_current_sensors_that_differ(world: World) -> None:
     def redundant(message: PackMeasurement) -> None:
         message.redundant_current_a = -1.2
