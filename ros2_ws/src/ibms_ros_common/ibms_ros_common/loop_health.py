@@ -6,7 +6,7 @@ from ibms_ros_common.step_timer import OVERRUN_PERIODS, StepTimer
 
 WARN_GAP_PERIODS = OVERRUN_PERIODS  # a step began so much later than the one before
 WARN_EXECUTION_PERIODS = 1.0  # a step took longer than there is time until the next one
-ERROR_NS = 100_000_000  # gap or execution; the tightest limit of the chain on age
+ERROR_MS = 100.0  # gap or execution; the tightest limit of the chain on age
 
 
 def report(timer: StepTimer, status: Status) -> None:
@@ -28,9 +28,12 @@ def report(timer: StepTimer, status: Status) -> None:
         ("a gap", gap_ms, WARN_GAP_PERIODS),
         ("an execution", execution_ms, WARN_EXECUTION_PERIODS),
     ):
-        if value_ms * 1e6 > ERROR_NS:
-            status.report(ERROR, f"{what} of {value_ms:.0f} ms is above {ERROR_NS // 10**6} ms")
-        elif value_ms > warn_periods * period_ms:
+        warn_ms = warn_periods * period_ms
+        if value_ms > max(ERROR_MS, warn_ms):
+            status.report(
+                ERROR, f"{what} of {value_ms:.0f} ms is above {max(ERROR_MS, warn_ms):g} ms"
+            )
+        elif value_ms > warn_ms:
             status.report(
                 WARN, f"{what} of {value_ms:.0f} ms is above {warn_periods:g} x {period_ms:g} ms"
             )

@@ -46,3 +46,16 @@ def test_a_loop_that_has_not_run_yet_divides_by_nothing() -> None:
     loop_health.report(StepTimer(0.02, VirtualClock()), status)
     assert status.level == OK
     assert status.values["mean execution [ms]"] == "0"
+
+
+def test_a_slow_loop_is_not_late_by_its_nature() -> None:
+    clock = VirtualClock()
+    timer = StepTimer(1.0, clock)
+    timer.start()
+    for gap_ms, level in ((1_000, OK), (2_001, ERROR)):
+        clock.set(timer.last_begin_ns + gap_ms * MS)
+        timer.begin()
+        timer.end()
+        status = Status()
+        loop_health.report(timer, status)
+        assert status.level == level

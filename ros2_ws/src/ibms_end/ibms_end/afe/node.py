@@ -20,6 +20,7 @@ from ibms_end.mapping import load_map
 from ibms_msgs.msg import BalancingCommand, Event
 from ibms_ros_common.diagnostics import ERROR, WARN, Status
 from ibms_ros_common.process import CHAIN_PRIORITY, run
+from ibms_ros_common.step_timer import StepTimer
 
 _BALANCING_FRESHNESS_S = 1.0
 _BEAT_PERIOD_S = 0.03
@@ -61,6 +62,8 @@ class AfeDriver(HardwareNode[AfeDriverParameters]):
         self._newest: Scan | None = None
         self._scans = self._samples = self._late_scans = self._held_back = 0
         self._beat_ns = self.clock.boot_ns()
+        # The samples' rate is the fastest in the driver's thread, so what delays it shows there.
+        self._timer = self.watch("loop", StepTimer(pack.pack_sample_period_s, self.clock))
         self.advertise(
             "cells/measurement",
             "cells/history",
@@ -124,11 +127,13 @@ class AfeDriver(HardwareNode[AfeDriverParameters]):
         self._newest = scan
 
     def _on_sample(self, sample: PackSample) -> None:
+        self._timer.begin()
         self._sample = sample
         self._samples += 1
         message = pack_message(sample)
         message.header = self.header(sample.boot_ns)
         self.publish("pack/measurement", message)
+        self._timer.end()
 
     # From the executor's thread.
 
