@@ -88,9 +88,14 @@ def cells_sample(message: CellMeasurement) -> CellsSample:
 
 
 def pack_sample(message: PackMeasurement) -> PackSample:
-    """A sample of the pack sensor; a sensor that reports a fault measures no current."""
+    """A sample of the pack sensor; one whose self-test failed measures no current.
+
+    Over its range it shows less than flows: at least so much is known, and enough to trip.
+    """
     valid = message.valid
-    measured = valid & PackMeasurement.VALID_CURRENT and message.status == 0
+    measured = valid & PackMeasurement.VALID_CURRENT and not (
+        message.status & PackMeasurement.SENSOR_SELF_TEST_FAILED
+    )
     return PackSample(
         boot_ns=message.boot_ns,
         current_a=_finite(message.current_a) if measured else _NAN,

@@ -91,7 +91,12 @@ def test_a_pack_sample_becomes_numbers() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"valid": 62}, {"status": PackMeasurement.SENSOR_OVERRANGE}, {"current_a": math.inf}],
+    [{"valid": 62}, {"status": PackMeasurement.SENSOR_SELF_TEST_FAILED}, {"current_a": math.inf}],
 )
 def test_a_current_that_the_sensor_does_not_vouch_for_is_none(fields: dict[str, Any]) -> None:
     assert math.isnan(pack_sample(sample(**fields)).current_a)
+
+
+def test_a_current_over_the_range_is_known_to_be_at_least_so_much() -> None:
+    read = pack_sample(sample(current_a=-3000.0, status=PackMeasurement.SENSOR_OVERRANGE))
+    assert read.current_a == -3000.0
