@@ -21,6 +21,7 @@ from ibms_sim.faults import FaultSet
 from ibms_sim.load.demand import Demand, make_demand
 from ibms_sim.load.inverter import Inverter
 from ibms_sim.plant import Plant
+from ibms_sim.wiring import Wiring
 
 
 def spread(
@@ -94,5 +95,6 @@ def build_plant(
     else:
         stack = model_stack(pack, simulation, folder, generator)
         demand = make_demand(simulation.load, folder)
-    circuit = Circuit(pack, simulation.link, str(files.pack))
-    return Plant(pack, stack, circuit, demand, Inverter(database), faults)
+    wiring = Wiring(pack)
+    circuit = Circuit(pack, simulation.link, str(files.pack), wiring.owned_mask)
+    return Plant(pack, stack, wiring, circuit, demand, Inverter(database), faults)

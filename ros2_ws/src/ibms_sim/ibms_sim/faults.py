@@ -124,6 +124,7 @@ FAULTS = (
         42, "precharge_slow", "plant", "none", "1", 1.0, 1e3, "precharge resistor times this value"
     ),
     Fault(43, "link_open", "plant", "none", "", 0, 0, "no capacitance: the link follows at once"),
+    Fault(44, "fuse_open", "plant", "none", "", 0, 0, "main fuse has cleared; removal replaces it"),
     Fault(50, "bus_loss", "plant", "none", "", 0, 0, "all devices but the switch board are silent"),
     Fault(51, "error_frames", "plant", "none", "", 0, 0, "an error frame with each scan"),
     Fault(

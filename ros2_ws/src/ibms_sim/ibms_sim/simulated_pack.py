@@ -165,7 +165,7 @@ class PackProcess:
         self._send(self._redundant.sample(current_a))
         self._send(self._sensor.sample(current_a, pack_v, link_v, self._ambient_c))
         self._faults.passed("sample")
-        link = packing.simulation_link(pack_v, link_v, current_a)
+        link = packing.simulation_link(pack_v, link_v, current_a, plant.unbreakable)
         self._transmit(packing.fd_frame(packing.SIMULATION_LINK_ID, link))
         for message in self._history.messages(_HISTORY_FRAMES):
             self._send(message)

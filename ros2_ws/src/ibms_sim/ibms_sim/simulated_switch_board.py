@@ -16,7 +16,7 @@ from ibms_end.can.bus import BusConfiguration, claim_role, open_bus
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_sim import process
 from ibms_sim.board.logic import MAXIMUM_DEAD_MAN_TIME_S, SwitchBoard
-from ibms_sim.faults import FaultSet
+from ibms_sim.faults import BY_NAME, FaultSet
 from ibms_sim.injecting import InjectionPort
 
 _FEEDBACK_NS = 10_000_000
@@ -56,8 +56,8 @@ class BoardProcess:
         self._bus = open_bus(
             bus, [d.message.frame_id for d in identifiers] + [self._injection.identifier]
         )
-        # A socket of its own for the plant's voltages, read only when they are needed: they come
-        # often and must not wake this process.
+        # A socket of its own for what the plant says, read only when it is needed: it comes often
+        # and must not wake this process.
         self._link_bus = open_bus(bus, [self._link.message.frame_id])
         self._voltages = (_VOLTAGE_NOT_AVAILABLE, _VOLTAGE_NOT_AVAILABLE)
         self._voltages_ns = -_LINK_STALE_NS
@@ -90,7 +90,7 @@ class BoardProcess:
     def _act(self, now: int) -> None:
         self._faults.expire(now)
         self._apply_faults(now)
-        self.board.advance(now)
+        self._advance(now)
         state = self._state(now)
         if state == self._sent and now < self._next_feedback_ns:
             return
@@ -98,10 +98,19 @@ class BoardProcess:
         self._next_feedback_ns = now + _FEEDBACK_NS
         self._send(now)
 
+    def _advance(self, now: int) -> None:
+        if self.board.moving:
+            self._read_plant(now)
+        self.board.advance(now)
+        for index, contactor in enumerate(self.board.contactors):
+            if contactor.arced and not self._faults.has("weld", index):
+                # From now on the fault that it would be if injected, and removed likewise.
+                self._faults.inject(BY_NAME["weld"].number, index, 0.0, 0.0, False, now)
+
     def _receive(self, message: can.Message) -> None:
         # The dead-man runs before any frame is looked at: a backlog cannot talk it out of opening.
         now = self._clock.boot_ns()
-        self.board.advance(now)
+        self._advance(now)
         if message.is_error_frame or message.is_remote_frame:
             return
         if self._clock.wall_ns() - round(message.timestamp * NS_PER_S) > _FRESH_NS:
@@ -161,7 +170,7 @@ class BoardProcess:
         return self.board.interlock_closed and not self._faults.has("interlock_glitch")
 
     def _send(self, now: int) -> None:
-        self._read_voltages(now)
+        self._read_plant(now)
         self._transmit(self._contacts.encode({"Closed": self.board.conducting}))
         if not self._faults.has("switch_board_silent"):
             self._send_feedback(now)
@@ -197,13 +206,14 @@ class BoardProcess:
         except can.CanError:
             self.send_failed += 1
 
-    def _read_voltages(self, now: int) -> None:
+    def _read_plant(self, now: int) -> None:
         message = self._link_bus.recv(0)
         while message is not None:
             values = None if message.is_error_frame else self._link.decode(message.data)
             if values is not None:
                 self._voltages = (values["PackVoltage"], values["LinkVoltage"])
                 self._voltages_ns = now
+                self.board.unbreakable = int(values["Unbreakable"])
             message = self._link_bus.recv(0)
         if now - self._voltages_ns > _LINK_STALE_NS:
             self._voltages = (_VOLTAGE_NOT_AVAILABLE, _VOLTAGE_NOT_AVAILABLE)

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import can
 import msgspec
@@ -45,8 +46,14 @@ class BenchClock(VirtualClock):
 class Bench:
     """Runs both devices and plays the BMS: permits for each scan, commands on request."""
 
-    def __init__(self, pack_file: Path, simulation: Simulation, cells: Path | None = None) -> None:
-        self.pack: Pack = load_pack(pack_file)
+    def __init__(
+        self,
+        pack_file: Path,
+        simulation: Simulation,
+        cells: Path | None = None,
+        change: Callable[[Pack], Pack] = lambda pack: pack,
+    ) -> None:
+        self.pack: Pack = change(load_pack(pack_file))
         self.clock = BenchClock(10**12)
         bus = BusConfiguration("ibms_local", str(free_port()), "fd")
         self.bus_configuration = bus
@@ -106,13 +113,14 @@ class Bench:
 
     def connect(self) -> None:
         """Arm, precharge and close."""
+        mask = self.pack.switching.mask
         self.run(0.2)
         self.command(0, arm=True)
-        self.command(PRECHARGE)
+        self.command(mask("precharge"))
         self.run(0.4)
-        self.command(CLOSING)
-        self.command(MAIN)
-        assert self.last["SwitchFeedback"]["Closed"] == MAIN
+        self.command(mask("closing"))
+        self.command(mask("closed"))
+        assert self.last["SwitchFeedback"]["Closed"] == mask("closed")
 
     def inject(
         self,
@@ -177,8 +185,9 @@ def make_bench() -> Iterator[Callable[..., Bench]]:
     """Makes a bench out of the name of a pack, and measured data as its cells."""
     made: list[Bench] = []
 
-    def make(pack: str, cells: Path | None = None) -> Bench:
-        made.append(Bench(CONFIG / "packs" / f"{pack}.yaml", with_constant_load(-6.0), cells))
+    def make(pack: str, cells: Path | None = None, **options: Any) -> Bench:
+        file = CONFIG / "packs" / f"{pack}.yaml"
+        made.append(Bench(file, with_constant_load(-6.0), cells, **options))
         return made[-1]
 
     yield make

@@ -10,8 +10,10 @@ from ibms_battery.pack import Pack, load_pack
 from ibms_sim.circuit import Circuit
 from ibms_sim.configuration import Link
 from ibms_sim.faults import BY_NAME, NO_ELEMENT, FaultSet
+from ibms_sim.wiring import Source
 
 PACK_V, STEP_S = 400.0, 0.01
+SOURCE = Source(PACK_V, 0.0)
 MAIN, PRECHARGE = 0b011, 0b101
 
 
@@ -29,9 +31,14 @@ def inject(faults: FaultSet, name: str, value: float = 0.0) -> None:
     faults.inject(BY_NAME[name].number, NO_ELEMENT, value, 0.0, False, 0)
 
 
-def step(circuit: Circuit, conducting: int, faults: FaultSet, **values: float) -> None:
-    arguments = {"pack_v": PACK_V, "source_ohm": 0.0, "load_a": 0.0, "step_s": STEP_S}
-    circuit.step(conducting, **(arguments | values), faults=faults)
+def step(
+    circuit: Circuit,
+    conducting: int,
+    faults: FaultSet,
+    load_a: float = 0.0,
+    source: Source | None = SOURCE,
+) -> None:
+    circuit.step(conducting, source, load_a, STEP_S, faults)
 
 
 def test_precharge_follows_the_curve_of_resistor_and_capacitor(
@@ -80,10 +87,8 @@ def test_a_short_of_the_link_draws_current_bounded_by_the_resistances(
 ) -> None:
     circuit = Circuit(pack, Link(path_ohm=0.002), "pack.yaml")
     inject(faults, "link_short", 0.1)
-    voltage = PACK_V
     for _ in range(10):
-        step(circuit, MAIN, faults, pack_v=voltage, source_ohm=0.1)
-        voltage = PACK_V + circuit.current_a * 0.1
+        step(circuit, MAIN, faults, source=Source(PACK_V, 0.1))
     assert circuit.current_a == pytest.approx(-PACK_V / 0.202, rel=1e-3)
 
 
@@ -92,6 +97,41 @@ def test_a_broken_precharge_resistor_charges_nothing(pack: Pack, faults: FaultSe
     inject(faults, "precharge_open")
     step(circuit, PRECHARGE, faults)
     assert circuit.link_v == 0.0
+
+
+def test_a_multiple_of_the_precharge_resistor_slows_precharge(pack: Pack, faults: FaultSet) -> None:
+    circuit = Circuit(pack, Link(discharge_ohm=1e9), "pack.yaml")
+    inject(faults, "precharge_slow", 5.0)
+    time_constant_s = 5.0 * pack.precharge.resistor_ohm * pack.precharge.link_capacitance_f
+    for _ in range(round(time_constant_s / STEP_S)):
+        step(circuit, PRECHARGE, faults)
+    assert circuit.link_v / PACK_V == pytest.approx(1 - np.exp(-1.0), rel=1e-3)
+
+
+def test_without_capacitance_the_link_follows_at_once(pack: Pack, faults: FaultSet) -> None:
+    circuit = Circuit(pack, Link(), "pack.yaml")
+    inject(faults, "link_open")
+    step(circuit, PRECHARGE, faults)
+    assert circuit.link_v > 0.99 * PACK_V
+
+
+def test_without_a_source_the_link_discharges_through_load_and_resistor(
+    pack: Pack, faults: FaultSet
+) -> None:
+    circuit = Circuit(pack, Link(), "pack.yaml")
+    step(circuit, MAIN, faults)
+    step(circuit, MAIN, faults, load_a=-20.0, source=None)
+    assert circuit.current_a == 0.0
+    assert circuit.link_v == pytest.approx(PACK_V - 20.0 * STEP_S / 0.0008, rel=0.01)
+    for _ in range(10):
+        step(circuit, MAIN, faults, load_a=-20.0, source=None)
+    assert circuit.link_v == 0.0
+
+
+def test_says_which_contacts_carry_the_current(pack: Pack) -> None:
+    circuit = Circuit(pack, Link(), "pack.yaml")
+    carrying = {mask: circuit.path_mask(mask) for mask in range(8)}
+    assert carrying == {0: 0, 1: 0, 2: 0, 3: MAIN, 4: 0, 5: PRECHARGE, 6: 0, 7: MAIN}
 
 
 def test_refuses_a_pack_without_main_path(pack: Pack) -> None:

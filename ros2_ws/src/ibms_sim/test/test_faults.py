@@ -306,6 +306,13 @@ def link_open(bench: Bench) -> None:
     assert sensor["Current"] == pytest.approx(0.0, abs=0.5)
 
 
+def fuse_open(bench: Bench) -> None:
+    bench.inject("fuse_open")
+    bench.run(0.1)
+    assert bench.last["PackSensor"]["PackVoltage"] < 1.0
+    assert bench.last["AfeMeasurement_00"]["ModuleVoltage"] > 40.0
+
+
 def bus_loss(bench: Bench) -> None:
     bench.inject("bus_loss")
     before = bench.seen.copy()
@@ -399,9 +406,9 @@ EFFECTS: dict[str, Callable[..., None]] = {
         pack_sensor_counter_frozen, pack_sensor_self_test, redundant_current_offset,
         redundant_sensor_silent, insulation_resistance, insulation_silent, environment_silent,
         gas, shock, humidity, pressure, gas_sensor, insulation_self_test, link_short,
-        precharge_open, precharge_slow, link_open, bus_loss, error_frames, weld, weld_hidden,
-        does_not_close, interlock_open, emergency_stop, switch_board_silent, interlock_glitch,
-        crash, does_not_open_slow,
+        precharge_open, precharge_slow, link_open, fuse_open, bus_loss, error_frames, weld,
+        weld_hidden, does_not_close, interlock_open, emergency_stop, switch_board_silent,
+        interlock_glitch, crash, does_not_open_slow,
     )
 }  # fmt: skip
 

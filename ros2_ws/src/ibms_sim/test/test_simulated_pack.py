@@ -57,8 +57,8 @@ def test_precharges_closes_and_carries_current(bench: Bench) -> None:
 def test_says_what_it_is_built_of(bench: Bench) -> None:
     bench.run(0.1)
     said = bench.last["PackIdentity"]
-    numbers = (said["SeriesCells"], said["AfeModules"], said["TemperatureSensors"])
-    assert numbers == (12, 1, 4)
+    numbers = [said["SeriesCells"], said["AfeModules"], said["TemperatureSensors"]]
+    assert numbers == [12, 1, 4]
     assert bench.last["SwitchFeedback"]["SwitchCount"] == 3
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One contactor: delays, auxiliary contact and mechanical faults."""
+"""One contactor: delays, auxiliary contact, mechanical faults, and the arc that welds it."""
 
 from ibms_battery.clock import NS_PER_S
 from ibms_battery.pack import Switch
@@ -15,6 +15,7 @@ class Contactor:
         self.hides_weld = False
         self.blocked = False
         self.delay_ns = 0  # by which it opens late
+        self.arced = False  # welded by an arc that it could not break
         self._closing_ns = round(switch.closing_time_s * NS_PER_S)
         self._opening_ns = round(switch.opening_time_s * NS_PER_S)
         self._moves_at_ns: int | None = None
@@ -44,16 +45,20 @@ class Contactor:
         if (welded, blocked) == (self.welded, self.blocked):
             return
         self.welded, self.blocked = welded, blocked
+        self.arced &= welded
         if welded:
             self.conducts, self._moves_at_ns = True, None
         else:
             self._set_off(now_ns)
 
-    def advance(self, now_ns: int) -> None:
-        """Let the contact arrive where it moves to."""
+    def advance(self, now_ns: int, breaks: bool = True) -> None:
+        """Let the contact arrive where it moves to; if it cannot break its current, it welds."""
         if self._moves_at_ns is not None and now_ns >= self._moves_at_ns:
             self._moves_at_ns = None
-            self.conducts = self.driven
+            if self.conducts and not self.driven and not breaks:
+                self.welded = self.arced = True
+            else:
+                self.conducts = self.driven
 
     def _set_off(self, now_ns: int) -> None:
         self._moves_at_ns = None

@@ -12,6 +12,7 @@ Rules, in the order of their weight:
 - A permit counts only if its scan counter is newer than the last one (modulo 2^32). The first one
   after start or after a standstill is only the reference for the next.
 - A permit that does not allow closing stops further closing but opens nothing.
+- Opening is never held back: what carries more than it can break draws an arc and welds.
 """
 
 import enum
@@ -66,6 +67,7 @@ class SwitchBoard:
         self.emergency_stop = False
         self.crash = False
         self.last_permit_scan = 0
+        self.unbreakable = 0  # bit mask of contacts that carry more than they can break
         self.dead_man_time_s = dead_man_time_s
         self._dead_man_ns = round(dead_man_time_s * NS_PER_S)
         self._all = (1 << len(self.contactors)) - 1
@@ -83,6 +85,11 @@ class SwitchBoard:
     def conducting(self) -> int:
         """Bit mask of the contacts that truly conduct."""
         return sum(1 << i for i, contactor in enumerate(self.contactors) if contactor.conducts)
+
+    @property
+    def moving(self) -> bool:
+        """Whether a contact is on its way."""
+        return any(contactor.moves_at_ns is not None for contactor in self.contactors)
 
     @property
     def driven(self) -> int:
@@ -109,8 +116,8 @@ class SwitchBoard:
             self._close_allowed = False
             if self.armed:
                 self._trip(OpenCause.PERMIT_STOPPED, now_ns)
-        for contactor in self.contactors:
-            contactor.advance(now_ns)
+        for index, contactor in enumerate(self.contactors):
+            contactor.advance(now_ns, breaks=not self.unbreakable >> index & 1)
 
     def permit(self, scan_counter: int, close_allowed: bool, now_ns: int) -> None:
         """A valid permit frame that came in order of its alive counter."""

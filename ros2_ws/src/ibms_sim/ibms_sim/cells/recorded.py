@@ -55,7 +55,7 @@ class RecordedStack:
         generator: np.random.Generator,
     ) -> None:
         width = simulation.spread
-        self.source_ohm = 0.0
+        self.ohmic_ohm: FloatArray = np.zeros(pack.series)
         self._player = player
         self._offset_v = generator.normal(0.0, width.recorded_voltage_v, pack.series)
         self._offset_k = generator.normal(0.0, width.recorded_temperature_k, pack.series)
@@ -64,7 +64,7 @@ class RecordedStack:
 
     def step(
         self,
-        current_a: float,
+        current_a: FloatArray,
         bleed_s: FloatArray,
         short_s: FloatArray,
         actuation: Actuation,

@@ -45,12 +45,12 @@ class Stack(Protocol):
         """Of each group (groups,)."""
 
     @property
-    def source_ohm(self) -> float:
-        """Resistance of the string that acts at once."""
+    def ohmic_ohm(self) -> FloatArray:
+        """Resistance of each group that acts at once (groups,)."""
 
     def step(
         self,
-        current_a: float,
+        current_a: FloatArray,
         bleed_s: FloatArray,
         short_s: FloatArray,
         actuation: Actuation,
@@ -59,7 +59,7 @@ class Stack(Protocol):
         """Advance by one step.
 
         Args:
-            current_a: pack current, charge positive.
+            current_a: through each group, charge positive (groups,).
             bleed_s: conductance of the balancing resistor of each group, 0 where it is off [S].
             short_s: conductance of an internal short of each group, whose heat stays in it [S].
             actuation: of the thermal actuators.
@@ -98,13 +98,13 @@ class ModelStack:
         return self.network.cell_c
 
     @property
-    def source_ohm(self) -> float:
-        """Resistance of the string that acts at once."""
-        return float(self.bank.ohmic_ohm.sum()) / self._parallel
+    def ohmic_ohm(self) -> FloatArray:
+        """Of each group."""
+        return self.bank.ohmic_ohm / self._parallel
 
     def step(
         self,
-        current_a: float,
+        current_a: FloatArray,
         bleed_s: FloatArray,
         short_s: FloatArray,
         actuation: Actuation,

@@ -43,7 +43,7 @@ AFE_LAYOUT = np.dtype(
 
 _PACK_SENSOR = struct.Struct("<3xBIiII6sh4x")
 _REDUNDANT = struct.Struct("<3xBi")
-_LINK = struct.Struct("<IIi4x")
+_LINK = struct.Struct("<IIiI")
 _MILLI = 1e3
 _CHARGE_BITS = 48
 
@@ -116,8 +116,11 @@ def pack_sensor_redundant(current_a: float, flags: int) -> bytearray:
     return bytearray(_REDUNDANT.pack(flags, round(current_a * _MILLI)))
 
 
-def simulation_link(pack_v: float, link_v: float, current_a: float) -> bytes:
+def simulation_link(pack_v: float, link_v: float, current_a: float, unbreakable: int) -> bytes:
     """Data of SimulationLink."""
     return _LINK.pack(
-        max(round(pack_v * _MILLI), 0), max(round(link_v * _MILLI), 0), round(current_a * _MILLI)
+        max(round(pack_v * _MILLI), 0),
+        max(round(link_v * _MILLI), 0),
+        round(current_a * _MILLI),
+        unbreakable,
     )

@@ -194,6 +194,40 @@ def test_safety_inputs_open_latch_and_disarm(driver: Driver, cause: OpenCause) -
     driver.close()
 
 
+def test_a_contact_welds_that_cannot_break_its_current(driver: Driver) -> None:
+    driver.close()
+    board, contactor = driver.board, driver.board.contactors[0]
+    seen = []
+
+    def look() -> None:
+        seen.append((board.conducting, board.auxiliary, contactor.arced))
+
+    board.unbreakable = 0b01
+    driver.command(0)
+    driver.wait(14)
+    look()
+    driver.wait(1)
+    look()
+    board.unbreakable = 0  # the arc is gone, the weld is not
+    driver.wait(100)
+    look()
+    for welded in (True, False):
+        contactor.set_faults(welded, hides_weld=False, blocked=False, now_ns=driver.now)
+        driver.wait(15)
+        look()
+    assert seen == [(3, 3, False), (1, 1, True), (1, 1, True), (1, 1, True), (0, 0, False)]
+
+
+def test_what_counts_is_the_current_when_the_contacts_part(driver: Driver) -> None:
+    driver.close()
+    driver.board.unbreakable = 0b11
+    driver.command(0)
+    driver.wait(10)
+    driver.board.unbreakable = 0  # the fuse was quicker
+    driver.wait(5)
+    assert driver.board.conducting == 0
+
+
 @pytest.mark.parametrize("time_s", [0.0, -0.1, 0.2001])
 def test_refuses_a_dead_man_time_out_of_range(time_s: float) -> None:
     with pytest.raises(ValueError, match="dead-man time"):

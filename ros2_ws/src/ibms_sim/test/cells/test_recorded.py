@@ -58,7 +58,7 @@ def test_groups_differ_by_a_small_reproducible_offset(config: Path) -> None:
     one, other = (stack(config, Player(recording(), 0.0)) for _ in range(2))
     nothing = np.zeros(96)
     for cells in (one, other):
-        cells.step(0.0, nothing, nothing, Actuation(), 10.0)
+        cells.step(nothing, nothing, nothing, Actuation(), 10.0)
     np.testing.assert_array_equal(one.voltage_v, other.voltage_v)
     assert one.voltage_v.mean() == pytest.approx(3.8, abs=2e-3)
     assert 1e-3 < one.voltage_v.std() < 6e-3

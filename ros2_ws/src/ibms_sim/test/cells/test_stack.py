@@ -35,7 +35,7 @@ def run(
     short: FloatArray = NONE,
 ) -> None:
     for _ in range(round(seconds / 0.01)):
-        stack.step(current_a, bleed, short, Actuation(), 0.0)
+        stack.step(np.full(96, current_a), bleed, short, Actuation(), 0.0)
 
 
 def test_current_warms_the_cells_by_their_loss(stack: ModelStack, pack: Pack) -> None:
@@ -74,11 +74,21 @@ def test_an_internal_short_heats_its_group(stack: ModelStack) -> None:
     assert np.delete(rise, [39, 40, 41]).max() < 0.05
 
 
+def test_each_group_follows_its_own_current(stack: ModelStack) -> None:
+    before = stack.bank.soc.copy()
+    current_a = np.where(np.arange(96) < 16, 0.0, -100.0)
+    for _ in range(100):
+        stack.step(current_a, NONE, NONE, Actuation(), 0.0)
+    lost = before - stack.bank.soc
+    assert lost[:16].max() < 0.01 * lost[16:].min()
+
+
 def test_the_string_has_the_resistance_of_its_groups(stack: ModelStack, pack: Pack) -> None:
     run(stack, 0.0, 0.1)
     rest_v = stack.voltage_v.sum()
     run(stack, -100.0, 0.01)
     at_once = (rest_v - stack.voltage_v.sum()) / 100.0
     # The ohmic part, and above it charge transfer, which is nearly as quick.
-    assert stack.source_ohm < at_once < 6 * stack.source_ohm
-    assert stack.source_ohm == pytest.approx(96 * 0.00657 / pack.parallel, rel=0.2)
+    ohmic = float(stack.ohmic_ohm.sum())
+    assert ohmic < at_once < 6 * ohmic
+    assert ohmic == pytest.approx(96 * 0.00657 / pack.parallel, rel=0.2)

@@ -106,14 +106,15 @@ def test_pack_sensor_redundant(current: float, flags: int) -> None:
     assert (values["OverRange"], values["SelfTestFailed"]) == (flags & 1, flags >> 1)
 
 
-@given(st.floats(0, 1500), st.floats(0, 1500), st.floats(-3000, 3000))
-def test_simulation_link(pack_v: float, link_v: float, current_a: float) -> None:
+@given(st.floats(0, 1500), st.floats(0, 1500), st.floats(-1e6, 1e6), st.integers(0, 2**24 - 1))
+def test_simulation_link(pack_v: float, link_v: float, current_a: float, mask: int) -> None:
     message = find_message(DATABASE, "SimulationLink")
     assert message.frame_id == packing.SIMULATION_LINK_ID
-    values = decode(message, packing.simulation_link(pack_v, link_v, current_a))
+    values = decode(message, packing.simulation_link(pack_v, link_v, current_a, mask))
     assert values["PackVoltage"] == pytest.approx(pack_v, abs=5.1e-4)
     assert values["LinkVoltage"] == pytest.approx(link_v, abs=5.1e-4)
     assert values["Current"] == pytest.approx(current_a, abs=5.1e-4)
+    assert values["Unbreakable"] == mask
 
 
 @pytest.mark.parametrize("identifier", [0x90, 0x91, *range(0x100, 0x110), *range(0x300, 0x310)])
