@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ibms_battery.clock import NS_PER_S
 from ibms_edge.protection.table import Reaction
 from ibms_edge.supervisor.topology import OPEN
-from ibms_edge.switching.controller import Reason
+from ibms_edge.switching.exchange import Reason
 
 _CURRENT_STALE_S = 0.5
 

@@ -29,7 +29,7 @@ from ibms_edge.supervisor.states import (
 )
 from ibms_edge.supervisor.strings import Strings
 from ibms_edge.supervisor.topology import OPEN, PRECHARGING
-from ibms_edge.switching.controller import Reason
+from ibms_edge.switching.exchange import Reason
 
 
 @dataclass

@@ -13,7 +13,7 @@ from ibms_edge.protection.table import Diagnosis, load_table
 from ibms_edge.supervisor.inputs import Fault, Wish
 from ibms_edge.supervisor.machine import PackSupervisor
 from ibms_edge.supervisor.states import State, Substate
-from ibms_edge.switching.controller import Reason
+from ibms_edge.switching.exchange import Reason
 from ibms_msgs.msg import (
     Event,
     PackMeasurement,

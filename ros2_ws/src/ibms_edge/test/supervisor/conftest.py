@@ -10,7 +10,7 @@ from ibms_battery.pack import Pack, load_pack
 from ibms_edge.supervisor.inputs import Fault
 from ibms_edge.supervisor.machine import PackSupervisor
 from ibms_edge.supervisor.states import CONNECTED, Code, Place, State, Substate
-from ibms_edge.switching.controller import Reason
+from ibms_edge.switching.exchange import Reason
 
 MS = 1_000_000
 ROOT = Path(__file__).resolve().parents[5]

@@ -11,7 +11,7 @@ import pytest
 from ibms_edge.supervisor.inputs import Fault, Wish
 from ibms_edge.supervisor.machine import PackSupervisor
 from ibms_edge.supervisor.states import CONNECTED, Code, Place, State, Substate
-from ibms_edge.switching.controller import Reason
+from ibms_edge.switching.exchange import Reason
 
 World = Any
 Worlds = Callable[..., Any]

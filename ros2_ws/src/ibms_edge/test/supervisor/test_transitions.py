@@ -23,7 +23,7 @@ from ibms_edge.supervisor.states import (
     State,
     Substate,
 )
-from ibms_edge.switching.controller import Reason
+from ibms_edge.switching.exchange import Reason
 
 World = Any
 PLACES = list(STAYS)
