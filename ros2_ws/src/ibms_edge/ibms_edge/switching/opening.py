@@ -22,8 +22,9 @@ class Opening:
     """An opening on its way. Whatever comes in between, it ends in open after a bounded time.
 
     Above the break current the contactors stay closed until the fuse has cleared, at most its
-    clearing time after the first call. Then the one opens first that suits the direction of the
-    current, and its partner follows when that is seen or its time is over.
+    clearing time after the first call; where it has not, all open together, so that they share the
+    arc. Below it the one opens first that suits the direction of the current, and its partner
+    follows when that is seen or its time is over.
     """
 
     def __init__(self, pack: Pack, timing: Timing, reason: Reason) -> None:
@@ -46,17 +47,15 @@ class Opening:
         """
         if self._others_due_ns is not None:
             return mask if closed & self._first and now_ns < self._others_due_ns else 0
-        self.is_held = self._must_hold(mask, current_a, now_ns)
-        return mask if self.is_held else self._partners(mask, current_a, now_ns)
-
-    def _must_hold(self, mask: int, current_a: float, now_ns: int) -> bool:
         fuse = self._pack.fuse
         # The comparison with an unknown current is false.
         if fuse is None or not abs(current_a) > break_current_a(self._pack.switching, mask):
-            return False
+            self.is_held = False
+            return self._partners(mask, current_a, now_ns)
         if self._held_since_ns is None:
             self._held_since_ns = now_ns
-        return now_ns - self._held_since_ns < round(fuse.clearing_time_s * NS_PER_S)
+        self.is_held = now_ns - self._held_since_ns < round(fuse.clearing_time_s * NS_PER_S)
+        return mask if self.is_held else 0
 
     def _partners(self, mask: int, current_a: float, now_ns: int) -> int:
         """Contactors that suit the other direction, if one suits this direction; else none."""

@@ -61,7 +61,8 @@ class Bench:
                 self.board = replace(self.board, armed=True, dead_man_latched=False)
             if self.board.armed:
                 self.board = replace(self.board, closed=command.closed)
-                if command.closed == self.pack.switching.mask("precharge"):
+                path = self.pack.switching.mask_of(["main_negative", "precharge"])
+                if command.closed & path == path:
                     self.board = replace(self.board, link_voltage_v=44.0)
         return actions
 

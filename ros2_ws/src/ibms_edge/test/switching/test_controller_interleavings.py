@@ -20,10 +20,18 @@ from ibms_edge.switching.controller import (
 )
 
 MS = 1_000_000
-PACK = load_pack(Path(__file__).resolve().parents[5] / "config" / "packs" / "robot_12s.yaml")
+PACK = load_pack(
+    Path(__file__).resolve().parents[5] / "config" / "packs" / "robot_12s_modular.yaml"
+)
 TIMING = Timing()
-MASKS = {name: PACK.switching.mask(name) for name in PACK.switching.configurations}
-WAYS = {(MASKS[way.source], MASKS[way.target]): way for way in PACK.switching.transitions}
+SWITCHING = PACK.switching
+MASKS = {name: SWITCHING.mask(name) for name in SWITCHING.configurations}
+WAYS = {(way.source, way.target): way for way in SWITCHING.transitions}
+BYPASSES = [(SWITCHING.mask_of(b.opens), SWITCHING.mask_of(b.closes)) for b in SWITCHING.bypasses]
+LINK_PATH = SWITCHING.mask_of(["main_negative", "precharge"])
+assert PACK.fuse is not None
+# The longest that a demanded opening may take: the fuse's time, then the order of the contactors.
+OPENING_NS = round((PACK.fuse.clearing_time_s + TIMING.order_limit_s) * 1e9)
 COUNTER = 1 << 32
 
 
@@ -46,6 +54,8 @@ class Chain(RuleBasedStateMachine):
         self.foreign: list[str] = []
         self.permitted: list[int] = []
         self.commanded = 0
+        self.demanded = False  # a verdict since the last step demands opening
+        self.demanded_ns: int | None = None  # step that first knew it, while something is closed
         self.opened_at = sequence  # highest sequence known when it last opened
         self.highest = sequence
 
@@ -62,9 +72,17 @@ class Chain(RuleBasedStateMachine):
         demands=st.sampled_from([False] * 7 + [True]),
         allowed=st.sampled_from([True] * 5 + [False]),
         crc=st.sampled_from([1] * 9 + [2]),
+        isolate=st.sampled_from([(), (), (), (5,), (0, 11)]),
     )
     def verdict_arrives(
-        self, ahead: int, age_ms: int, complete: bool, demands: bool, allowed: bool, crc: int
+        self,
+        ahead: int,
+        age_ms: int,
+        complete: bool,
+        demands: bool,
+        allowed: bool,
+        crc: int,
+        isolate: tuple[int, ...] = (),
     ) -> None:
         self.scan = (self.scan + ahead) % COUNTER
         self._judge(
@@ -75,6 +93,7 @@ class Chain(RuleBasedStateMachine):
                 demands,
                 allowed and not demands,
                 crc,
+                frozenset(isolate),
             )
         )
 
@@ -85,6 +104,7 @@ class Chain(RuleBasedStateMachine):
 
     def _judge(self, verdict: VerdictInput) -> None:
         self.verdicts.append(verdict)
+        self.demanded |= verdict.demands_opening
         self.controller.verdict(verdict)
 
     @rule(
@@ -115,11 +135,22 @@ class Chain(RuleBasedStateMachine):
         if 0 < (request.sequence - self.highest) % COUNTER < COUNTER // 2:
             self.highest = request.sequence
 
-    @rule(closed=st.sampled_from([None, None, None, 0, 1, 3, 5, 7]), armed=st.booleans())
-    def board_does_as_it_likes(self, closed: int | None, armed: bool) -> None:
+    @rule(
+        closed=st.sampled_from([None] * 4 + [0, 1, 3, MASKS["closed"], MASKS["precharge"]]),
+        armed=st.sampled_from([True, True, False]),
+        emergency_stop=st.sampled_from([False] * 5 + [True]),
+    )
+    def board_does_as_it_likes(self, closed: int | None, armed: bool, emergency_stop: bool) -> None:
         mask = self.controller.commanded_mask if closed is None else closed
-        self.board = replace(self.board, closed=mask, armed=armed)
+        self.board = replace(self.board, closed=mask, armed=armed, emergency_stop=emergency_stop)
         self._feed_back()
+
+    @rule(
+        current_a=st.sampled_from([0.0, 20.0, -20.0, 300.0, -300.0, -3000.0, math.nan]),
+        age_ms=st.sampled_from([0, 0, 0, 50, 200]),
+    )
+    def current_is_measured(self, current_a: float, age_ms: int) -> None:
+        self.controller.current(self.now_ns - age_ms * MS, current_a)
 
     @rule(
         pack_v=st.sampled_from([44.0, 44.0, math.nan, 0.0]),
@@ -151,11 +182,16 @@ class Chain(RuleBasedStateMachine):
             self.now_ns += 20 * MS
             self.verdict_arrives(1, 0, True, False, True, 1)
             self.request_is_repeated()
+            mask = self.controller.commanded_mask
+            link_v = 44.0 if mask & LINK_PATH == LINK_PATH else 0.0
+            if mask == MASKS["closed"]:
+                link_v = 44.0
             self.board = replace(
                 self.board,
-                closed=self.controller.commanded_mask,
+                closed=mask,
+                emergency_stop=False,
                 pack_voltage_v=44.0,
-                link_voltage_v=44.0,
+                link_voltage_v=link_v,
             )
             self._feed_back()
             self.step()
@@ -164,14 +200,25 @@ class Chain(RuleBasedStateMachine):
     def user_drives(self) -> None:
         self.healthy_run(12)
         self.request_arrives("closed", True, True)
-        self.healthy_run(12)
+        self.healthy_run(20)
+
+    @rule(current_a=st.sampled_from([-20.0, 20.0, -300.0, 3000.0]), ticks=st.integers(1, 70))
+    def protection_demands_opening(self, current_a: float, ticks: int) -> None:
+        """A demand that stands, in an otherwise healthy chain with a board that obeys."""
+        for _ in range(ticks):
+            self.now_ns += 20 * MS
+            self.verdict_arrives(1, 0, True, True, False, 1)
+            self.request_is_repeated()
+            self.current_is_measured(current_a, 0)
+            self.board = replace(self.board, closed=self.controller.commanded_mask)
+            self._feed_back()
+            self.step()
 
     # Steps and what must hold
 
     @rule()
     def step(self) -> None:
-        before = self.commanded
-        feedback_before = self.board
+        before, name = self.commanded, self.controller.commanded
         actions = self.controller.step(self.now_ns)
         self.commanded = self.controller.commanded_mask
         if self.commanded == 0 and before != 0:
@@ -179,7 +226,11 @@ class Chain(RuleBasedStateMachine):
         self._check_permit(actions)
         self._check_command(actions)
         if self.commanded & ~before:
-            self._check_closing(before, feedback_before)
+            assert not self.demanded, "closed while opening is demanded"
+            self._check_closing(before, name, self.board)
+        self._check_that_it_opens()
+        for opens, closes in BYPASSES:
+            assert not (self.commanded & opens and self.commanded & closes), "a module is shorted"
         if actions.command is not None and actions.command.arm:
             assert actions.command.closed == 0
             self.board = replace(self.board, armed=True)
@@ -193,12 +244,13 @@ class Chain(RuleBasedStateMachine):
             for verdict in self.verdicts[-200:]
             if verdict.scan_counter == permit.scan_counter
             and verdict.complete
-            and not verdict.demands_opening
+            and (self.controller.is_held or not verdict.demands_opening)
             and -MS <= self.now_ns - verdict.boot_ns <= TIMING.status_stale_s * 1e9
         ]
         assert vouching, "a permit without a fresh, complete, healthy verdict of its scan"
         assert vouching[-1].boot_ns not in self.permitted, "two permits for one verdict"
         assert permit.close_allowed <= any(verdict.close_allowed for verdict in vouching)
+        assert not (permit.close_allowed and self.controller.is_held)
         self.permitted.append(vouching[-1].boot_ns)
         assert not self.foreign
         assert self._feedback_is_fresh()
@@ -207,18 +259,43 @@ class Chain(RuleBasedStateMachine):
         if actions.command is not None:
             assert actions.command.closed == self.commanded
 
-    def _check_closing(self, before: int, feedback: FeedbackInput) -> None:
+    def _check_that_it_opens(self) -> None:
+        """From the first step that knew of a demand on, whatever came in between."""
+        if self.commanded == 0:
+            self.demanded_ns = None
+        elif self.demanded and self.demanded_ns is None:
+            self.demanded_ns = self.now_ns
+        self.demanded = False
+        if self.demanded_ns is not None:
+            assert self.now_ns - self.demanded_ns < OPENING_NS
+            if self.board.emergency_stop:
+                raise AssertionError("waits though the emergency stop is pressed")
+
+    def _check_closing(self, before: int, name: str, feedback: FeedbackInput) -> None:
+        assert feedback.armed
+        assert feedback.closed == before, "a step before the last one was verified"
+        assert any(
+            v.close_allowed and v.complete and self.now_ns - v.boot_ns <= 180 * MS
+            for v in self.verdicts[-200:]
+        ), "closed without permission"
+        if self.controller.commanded == name:
+            closing = self.commanded & ~before
+            assert any(
+                closing == closes and not before & opens and not feedback.closed & opens
+                for opens, closes in BYPASSES
+            ), "a bypass that was not broken before"
+            return
         newest = self.controller._request  # the wish that it acts upon
         assert newest is not None
         assert newest.arm or before != 0
         ahead = (newest.sequence - self.opened_at) % COUNTER
         assert 0 < ahead < COUNTER // 2, "closed on a wish from before the last opening"
-        assert feedback.armed
-        assert feedback.closed == before, "a step before the last one was verified"
-        way = WAYS.get((before, self.commanded))
+        way = WAYS.get((name, self.controller.commanded))
         assert way is not None, "closed past the topology"
         if way.requires_precharged:
             assert feedback.link_voltage_v >= 0.97 * feedback.pack_voltage_v
+        if way.requires_link_discharged:
+            assert feedback.link_voltage_v <= 0.5 * feedback.pack_voltage_v
 
     def _feedback_is_fresh(self) -> bool:
         return self.now_ns - self.board.boot_ns <= TIMING.feedback_stale_s * 1e9
@@ -228,13 +305,16 @@ class Chain(RuleBasedStateMachine):
         if self.commanded == 0 or self.controller._last_step_ns != self.now_ns:
             return
         limit_ns = TIMING.status_stale_s * 1e9
+        # Held or in order: bounded, see above.
+        controller = self.controller
+        opens = self.demanded_ns is not None or controller.is_held or controller.commanded == "open"
         assert any(
-            v.complete and not v.demands_opening and self.now_ns - v.boot_ns <= limit_ns
+            v.complete and (opens or not v.demands_opening) and self.now_ns - v.boot_ns <= limit_ns
             for v in self.verdicts[-200:]
         )
         if self.board.boot_ns != self.now_ns:  # not changed since the step
             assert self._feedback_is_fresh()
-        assert any(
+        assert opens or any(
             self.now_ns - request.boot_ns <= TIMING.request_silent_s * 1e9
             for request in self.requests[-200:]
         )
@@ -257,3 +337,7 @@ def test_the_model_reaches_closed() -> None:
     chain.user_drives()
     assert chain.commanded == MASKS["closed"]
     assert len(chain.permitted) > 20
+    chain.protection_demands_opening(-300.0, 20)
+    assert chain.commanded == MASKS["closed"]
+    chain.protection_demands_opening(-300.0, 50)
+    assert chain.commanded == 0
