@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``./ibms eval protection``: what protection would have said of recordings of packs and cells.
+
+It runs the core of ``protection`` over every row: which diagnosis names which cell, when first, how
+often the pack would have opened, how fast that is. What a recording cannot answer is named so.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from rich.console import Console
+from rich.table import Table
+
+from ibms_battery.configuration import ConfigurationError
+from ibms_battery.fleet_recordings import (
+    Description,
+    FleetRecording,
+    load_description,
+    load_descriptions,
+    load_fleet_recording,
+    read_fleet_recording,
+)
+from ibms_battery.recordings import RecordingError
+from ibms_battery.results import Result, measured, write
+from ibms_edge.protection.table import load_table
+from ibms_tools.eval.recorded_protection import Outcome, judge_recording
+
+_SPEED_TARGET = ">= 5000"
+_SPEED_CELLS = 88  # the target holds for recordings of whole cars
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Judge recordings; exit code 1 for files that cannot be read, whatever was found."""
+    share = Path(get_package_share_directory("ibms_bringup")) / "config"
+    parser = argparse.ArgumentParser(prog="ibms eval protection", description=__doc__)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="a recording (parquet, CSV) or a folder of them"
+    )
+    parser.add_argument(
+        "--limits", type=Path, required=True, help="table of diagnoses, as in config/diagnoses"
+    )
+    parser.add_argument(
+        "--columns",
+        type=Path,
+        help="description of the files, as in config/recordings; by default the one that fits, "
+        "or the index.csv above a file",
+    )
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    options = parser.parse_args(arguments)
+    console = Console()
+    try:
+        table = load_table(options.limits)
+        own = load_description(options.columns) if options.columns else None
+        known = load_descriptions(share / "recordings")
+        files = find_files(options.data)
+    except (ConfigurationError, RecordingError) as error:
+        print(f"ibms eval protection: {error}", file=sys.stderr)
+        return 1
+    results: list[Result] = []
+    unread = 0
+    for file in files:
+        try:
+            recording = _load(file, own, known)
+        except RecordingError as error:
+            print(f"ibms eval protection: left out: {error}", file=sys.stderr)
+            unread += 1
+            continue
+        outcome = judge_recording(recording, table)
+        show(console, file, outcome)
+        results += figures(name_of(file, options.data), outcome)
+    if options.json:
+        command = " ".join(["./ibms eval protection", *(arguments or sys.argv[1:])])
+        write(measured(command, results), options.json)
+    console.print(f"{len(files) - unread} recordings judged, {unread} left out")
+    return 1 if unread == len(files) else 0
+
+
+def find_files(data: Path) -> list[Path]:
+    """The file itself, or all parquet and CSV files below a folder.
+
+    Raises:
+        RecordingError: if there are none.
+    """
+    if data.is_dir():
+        files = sorted(p for p in data.rglob("*") if p.suffix in (".parquet", ".csv"))
+    else:
+        files = [data] if data.is_file() else []
+    if not files:
+        raise RecordingError(f"{data}: there is no recording (a parquet or CSV file)")
+    return files
+
+
+def name_of(file: Path, data: Path) -> str:
+    """What a recording is called among the figures."""
+    path = file.relative_to(data) if data.is_dir() else Path(file.name)
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", path.with_suffix("").as_posix())
+
+
+def figures(name: str, outcome: Outcome) -> list[Result]:
+    """Figures of one recording."""
+    recording = outcome.recording
+    rows, cells = recording.voltage_v.shape
+    size = f"{rows} scans of {cells} cells, {outcome.evaluated} diagnoses"
+    results = [
+        Result(f"{name}.openings", outcome.openings, "1", None, size),
+        Result(
+            f"{name}.openings.by_missing_values",
+            outcome.openings_by_missing,
+            "1",
+            None,
+            "of these, because values were missing or invalid for as long as the debounce",
+        ),
+        Result(f"{name}.alarms", outcome.alarms, "1", None, "faults that open nothing, set newly"),
+        Result(
+            f"{name}.speed",
+            round(outcome.scans_per_second),
+            "scans/s",
+            _SPEED_TARGET if cells >= _SPEED_CELLS else None,
+            size,
+        ),
+        Result(
+            f"{name}.invalid_values",
+            recording.invalid,
+            "1",
+            None,
+            f"codes in the file; {recording.repeated} repeated rows",
+        ),
+    ]
+    for event in outcome.events:
+        key = f"{name}.first.{event.diagnosis.name}.{event.level.name.lower()}"
+        element = re.sub(r"[^A-Za-z0-9_-]+", "_", event.element)
+        results.append(
+            Result(
+                f"{key}.{element}" if element else key,
+                round(float(recording.time_s[event.first_row]), 3),
+                "s",
+                None,
+                f"{'opens' if event.opens else 'alarm'}, {event.element or 'pack'} at "
+                f"{outcome.when(event.first_row)}: {event.first_value:.4g}, "
+                f"{event.count} times; {event.diagnosis.text}",
+            )
+        )
+    results += [
+        Result(f"{name}.not_evaluable.{diagnosis}", None, "", None, f"not evaluable: {reason}")
+        for diagnosis, reason in outcome.not_evaluable.items()
+    ]
+    return results
+
+
+def show(console: Console, file: Path, outcome: Outcome) -> None:
+    """Print one recording."""
+    recording = outcome.recording
+    rows, cells = recording.voltage_v.shape
+    console.print(
+        f"[bold]{file.name}[/bold]: {rows} scans of {cells} cells, "
+        f"{outcome.scans_per_second:.0f} scans/s; {outcome.openings} openings "
+        f"({outcome.openings_by_missing} by missing values), {outcome.alarms} alarms; "
+        f"{outcome.evaluated} diagnoses evaluated, "
+        f"{len(outcome.not_evaluable)} not evaluable"
+    )
+    if not outcome.events:
+        return
+    table = Table("first time", "cell", "diagnosis", "level", "value", "times", "the car warned")
+    for event in outcome.events:
+        table.add_row(
+            outcome.when(event.first_row),
+            event.element,
+            f"[red]{event.diagnosis.name}[/red]" if event.opens else event.diagnosis.name,
+            event.level.name.lower(),
+            f"{event.first_value:.4g}",
+            str(event.count),
+            _warning_before(recording, outcome, event.first_row),
+        )
+    console.print(table)
+
+
+def _warning_before(recording: FleetRecording, outcome: Outcome, row: int) -> str:
+    """First row at which the vehicle's own BMS warned most severely, beside ours."""
+    levels = recording.warning_level
+    if not (levels > 0).any():
+        return ""
+    first = int((levels == levels.max()).argmax())
+    return f"{outcome.when(first)} ({'before' if first < row else 'after'} this)"
+
+
+def _load(file: Path, own: Description | None, known: dict[str, Description]) -> FleetRecording:
+    return read_fleet_recording(file, own) if own else load_fleet_recording(file, known)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
