@@ -460,17 +460,21 @@ class BmsNode(LifecycleNode, Generic[P]):
         if self.failure is not None:
             status.report(ERROR, f"loop ended by {self.failure!r}")
 
-    def _publish_diagnostics(self) -> None:
-        reporters: list[tuple[str, Reporter]] = [("node", self._report_node)]
+    def subjects(self) -> list[tuple[str, Reporter]]:
+        """Subjects of the node's diagnostics; each is a status of the name ``node: subject``."""
+        subjects: list[tuple[str, Reporter]] = [("node", self._report_node)]
         if self.report_process is not None:
-            reporters.append(("process", self.report_process))
+            subjects.append(("process", self.report_process))
         for subject, timer in self.step_timers.items():
-            reporters.append((subject, partial(loop_health.report, timer)))
+            subjects.append((subject, partial(loop_health.report, timer)))
+        return [*subjects, *self._reporters]
+
+    def _publish_diagnostics(self) -> None:
         message = DiagnosticArray(
             header=self.header(),
             status=[
                 to_message(self.get_name(), subject, self.pack_name, reporter)
-                for subject, reporter in [*reporters, *self._reporters]
+                for subject, reporter in self.subjects()
             ],
         )
         self._outputs["/diagnostics"].publish(message)

@@ -13,9 +13,11 @@ from ibms_battery.configuration import ConfigurationError
 from ibms_bringup.launcher import LaunchError
 from ibms_bringup.launcher.evaluate import list_arguments
 from ibms_bringup.launcher.main import main
-from ibms_bringup.launcher.packages import find_share
+from ibms_bringup.launcher.packages import PackageError, find_prefix, find_share
 from ibms_end.can.bus import BusConfiguration, BusRoleTakenError
 from ibms_tools.bus_roles import EDGE_ROLES, SIMULATION_ROLES, claim_graph
+
+AGGREGATOR = "diagnostic_aggregator"
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -32,6 +34,8 @@ def run(arguments: Sequence[str]) -> int:
 
             parameter_files.check(given["parameters"])
         bus = bus_of(file, given)
+        if "aggregator" not in given and is_installed(AGGREGATOR):
+            options.arguments.append("aggregator:=true")
         roles = (*EDGE_ROLES, *SIMULATION_ROLES) if options.sim else EDGE_ROLES
         claim = claim_graph(bus, roles)
     except (BusRoleTakenError, ConfigurationError, LaunchError, OSError) as error:
@@ -58,6 +62,15 @@ def bus_of(file: Path, given: Mapping[str, str]) -> BusConfiguration:
     }
     values = {**defaults, **given}
     return BusConfiguration(values["bus_interface"], values["bus_channel"])
+
+
+def is_installed(package: str) -> bool:
+    """Whether there is a ROS package of this name."""
+    try:
+        find_prefix(package, os.environ)
+    except PackageError:
+        return False
+    return True
 
 
 def has_launch(ros2: str) -> bool:

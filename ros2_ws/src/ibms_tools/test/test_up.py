@@ -8,7 +8,7 @@ import pytest
 
 from ibms_end.can.bus import BusConfiguration, claim_role
 from ibms_tools.bus_roles import GRAPH
-from ibms_tools.up import bus_of, launch_file, run
+from ibms_tools.up import bus_of, is_installed, launch_file, run
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,8 @@ def test_help_lists_the_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run(["--help"])
     assert "bus_channel:=can0" in capsys.readouterr().out
+
+
+def test_a_package_is_installed_or_not() -> None:
+    assert is_installed("ibms_bringup")
+    assert not is_installed("no_such_package")

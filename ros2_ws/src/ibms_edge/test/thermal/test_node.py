@@ -4,19 +4,25 @@
 from array import array
 from collections.abc import Callable
 from math import isnan, nan
+from pathlib import Path
 from typing import Any
 
 import can
 import pytest
 
 from ibms_battery.clock import NS_PER_S
+from ibms_battery.pack import load_pack
+from ibms_edge.protection.table import Reaction, load_table
 from ibms_edge.thermal.node import ThermalControl
+from ibms_edge.thermal.runaway import DIAGNOSIS
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.mapping import load_map
 from ibms_msgs.msg import Event, PackState, ProtectionStatus, ThermalState
 from ibms_msgs.srv import RequestPreconditioning
 
 Start = Callable[..., Any]
+CONFIG = Path(__file__).resolve().parents[5] / "config"
+PACKS = sorted((CONFIG / "packs").glob("*.yaml"))
 RUNAWAY = 999  # identifier of the diagnosis, whatever the shipped table says
 
 
@@ -224,3 +230,11 @@ def test_a_fault_ends_preconditioning_and_is_named(alone: Any) -> None:
     alone.advance(0.5)
     assert alone.newest("thermal/state").heater_ratio == 0.0
     assert texts(alone)[-1] == "preconditioning ends: a fault stands that opens the pack"
+
+
+@pytest.mark.parametrize("path", PACKS, ids=lambda path: path.stem)
+def test_the_tables_of_the_shipped_packs_detect_a_runaway(path: Path) -> None:
+    table = load_table(CONFIG / "diagnoses" / load_pack(path).diagnoses)
+    (row,) = [row for row in table.diagnoses if row.name == DIAGNOSIS]
+    assert row.latched  # the alarm stands until somebody clears it
+    assert row.demand is Reaction.OPEN_NOW
