@@ -77,11 +77,31 @@ def test_priority_check_leaves_scheduling_as_it_was() -> None:
 
 
 def test_small_memlock_names_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(doctor, "_has_capability", lambda _: False)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (8 * 1024 * 1024, -1))
     finding = doctor.check_memlock()
     assert finding.level == "WARN"
     assert "8192 KiB" in finding.text
+    assert "memlock unlimited" in finding.remedy
+
+
+def test_memory_can_be_locked_without_a_limit_or_with_the_capability(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "_has_capability", lambda _: True)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (8 * 1024 * 1024, -1))
+    assert doctor.check_memlock().level == "OK"
+    monkeypatch.setattr(doctor, "_has_capability", lambda _: False)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    assert doctor.check_memlock().level == "OK"
+
+
+@pytest.mark.parametrize(("cpus", "level"), [({2}, "WARN"), ({0, 3}, "OK")])
+def test_cpus(monkeypatch: pytest.MonkeyPatch, cpus: set[int], level: str) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cpus)
+    finding = doctor.check_cpus()
+    assert finding.level == level
+    assert finding.text.endswith(",".join(map(str, sorted(cpus))))
 
 
 def test_doctor_runs_before_any_set_up(
@@ -90,4 +110,6 @@ def test_doctor_runs_before_any_set_up(
     monkeypatch.setattr(doctor, "STAMP", tmp_path / "none")
     doctor.run([])
     topics = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
-    assert {"ros", "python", "disk", "can", "priority", "memlock", "packages"} <= set(topics)
+    assert {"ros", "python", "disk", "can", "cpus", "priority", "memlock", "packages"} <= set(
+        topics
+    )
