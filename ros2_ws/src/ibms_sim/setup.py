@@ -22,6 +22,7 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
+            "simulated_charger = ibms_sim.simulated_charger:main",
             "fault_injector = ibms_sim.fault_injector:main",
             "simulated_pack = ibms_sim.simulated_pack:main",
             "simulated_switch_board = ibms_sim.simulated_switch_board:main",

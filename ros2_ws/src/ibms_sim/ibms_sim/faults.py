@@ -10,7 +10,7 @@ from ibms_battery.pack import Pack
 
 NO_ELEMENT = -1
 
-Device = Literal["plant", "switch_board"]
+Device = Literal["plant", "switch_board", "charger"]
 Element = Literal["none", "cell", "sensor", "module", "switch"]
 # What a fault may be counted in, to end after so many; "" where it cannot be counted.
 Counted = Literal["", "scan", "sample", "feedback"]
@@ -146,6 +146,14 @@ FAULTS = (
     Fault(
         68, "does_not_open_slow", "switch_board", "switch", "s", 0.0, 10.0, "opens so much later"
     ),
+    Fault(70, "charger_unplugged", "charger", "none", "", 0, 0, "plug of the charger is pulled"),
+    Fault(71, "charger_silent", "charger", "none", "", 0, 0, "the charger sends nothing"),
+    Fault(
+        72, "charger_over_delivery", "charger", "none", "1", 1.0, 5.0, "gives so much times more"
+    ),
+    Fault(73, "charger_hardware_failure", "charger", "none", "", 0, 0, "says so, gives nothing"),
+    Fault(74, "charger_overtemperature", "charger", "none", "", 0, 0, "says so, gives nothing"),
+    Fault(75, "charger_input_voltage", "charger", "none", "", 0, 0, "says so, gives nothing"),
 )  # fmt: skip
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
@@ -201,7 +209,7 @@ class FaultSet:
         now_ns: int,
         count: int = 0,
     ) -> InjectCode | None:
-        """Add or remove a fault; ``None`` if it belongs to the other device.
+        """Add or remove a fault; ``None`` if it belongs to another device.
 
         It ends by itself after ``duration_s`` or after ``count`` of what it is counted in; 0: not.
         """

@@ -114,7 +114,7 @@ class InjectionClient:
         )
         code = self._answer()
         if code is None:
-            device = "switch board" if fault.device == "switch_board" else "pack"
+            device = {"plant": "pack"}.get(fault.device, fault.device.replace("_", " "))
             return InjectionResult(
                 ResultCode.NO_ANSWER,
                 f"the simulated {device} did not answer on this bus; is it running?",

@@ -45,6 +45,7 @@ class Plant:
         self.inverter = inverter
         self.load_time_s = 0.0
         self.driving = False
+        self.charger_a = 0.0  # what a charger gives into the link
         self._demand = demand
         self._faults = faults
         self._heating = InnerHeating(pack, faults)
@@ -88,6 +89,7 @@ class Plant:
             load_a = self._demand.current_a(self.load_time_s, circuit.link_v)
             if self._demand.follows_limits:
                 load_a = self.inverter.bound(load_a, circuit.link_v, now_ns)
+            load_a += self.charger_a
             self.load_time_s += self._step_s
         wiring, stack = self._wiring, self.stack
         source = wiring.connect(conducting, self.voltage_v, stack.ohmic_ohm)

@@ -28,6 +28,7 @@ from ibms_sim.devices.pack_sensor import PackSensor
 from ibms_sim.devices.redundant_sensor import RedundantSensor
 from ibms_sim.faults import FaultSet
 from ibms_sim.injecting import InjectionPort
+from ibms_sim.load.charger_current import ChargerCurrent
 from ibms_sim.pacing import Pacer
 
 _HISTORY_FRAMES = 8  # per wake-up: 800 a second at a sensor period of 10 ms
@@ -74,6 +75,7 @@ class PackProcess:
         )
         self._actuators = thermal_actuators.ThermalActuators(database)
         self._plant = build_plant(pack, simulation, files, database, self._faults, generator)
+        self._charger = ChargerCurrent(database)
         self._contacts = FrameDecoder(find_message(database, "SimulationContacts"), protected=False)
         self._balancing = FrameDecoder(find_message(database, "AfeBalancing"), protected=True)
         self._request = FrameDecoder(find_message(database, "AfeHistoryRequest"), protected=True)
@@ -83,6 +85,7 @@ class PackProcess:
             [
                 *(decoder.message.frame_id for decoder in decoders),
                 *self._plant.inverter.identifiers,
+                self._charger.identifier,
                 self._actuators.identifier,
                 self._injection.identifier,
             ],
@@ -127,6 +130,8 @@ class PackProcess:
                 self._plant.set_contacts(int(values["Closed"]), now)
         elif identifier in self._plant.inverter.identifiers:
             self._plant.inverter.receive(identifier, data, now)
+        elif identifier == self._charger.identifier:
+            self._charger.receive(data, now)
         elif identifier == self._balancing.message.frame_id:
             values = self._balancing.decode(data)
             if values is not None:
@@ -159,6 +164,7 @@ class PackProcess:
 
     def _sample(self, now: int) -> None:
         plant = self._plant
+        plant.charger_a = self._charger.now_a(now)
         plant.step(self._afe.bleed_s, self._actuators.actuation, now)
         pack_v, link_v = plant.pack_v, plant.circuit.link_v
         current_a = plant.circuit.current_a

@@ -13,7 +13,7 @@ GRAPH = (
     "graph"  # held by the command that runs a graph, from before its nodes start until they ended
 )
 EDGE_ROLES = ("bms",)
-SIMULATION_ROLES = ("pack", "switch_board")
+SIMULATION_ROLES = ("pack", "switch_board", "charger")
 
 
 def claim_graph(bus: BusConfiguration, roles: Sequence[str]) -> socket.socket:

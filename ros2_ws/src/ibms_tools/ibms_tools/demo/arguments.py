@@ -40,6 +40,7 @@ _VALUES = {
     "humidity": 99.0,
     "pressure": 130e3,
     "link_short": 0.5,
+    "charger_over_delivery": 1.5,
     "precharge_slow": 100.0,
     "does_not_open_slow": 2.0,
 }
