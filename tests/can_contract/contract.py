@@ -81,6 +81,7 @@ class Vehicle:
                 "Element": element,
                 "ValueMicro": value,
                 "Duration": 0,
+                "Count": 0,
             }
         )
         self._bus.send(
