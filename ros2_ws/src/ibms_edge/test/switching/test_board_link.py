@@ -2,6 +2,7 @@
 """Frames to and from the switch board, against the DBC read apart."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import can
@@ -10,7 +11,7 @@ from cantools.database.can import Database
 
 from ibms_battery.clock import VirtualClock
 from ibms_edge.switching.board_link import BoardLink
-from ibms_edge.switching.controller import Command, Permit, Reason
+from ibms_edge.switching.exchange import Command, Permit, Reason
 from ibms_end.can.bus import BusConfiguration
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message, load_databases
 
@@ -20,6 +21,8 @@ FEEDBACK = {
     "DeadManLatched": 0,
     "InterlockClosed": 1,
     "EmergencyStop": 0,
+    "CrashInput": 0,
+    "SwitchCount": 3,
     "ArmChallenge": 77,
     "PackVoltage": 44.0,
     "LinkVoltage": 43.5,
@@ -58,8 +61,29 @@ def test_feedback_is_read_with_its_units(link: BoardLink, database: Database) ->
     assert (feedback.boot_ns, feedback.closed, feedback.arm_challenge) == (5, 3, 77)
     assert (feedback.armed, feedback.dead_man_latched) == (True, False)
     assert (feedback.interlock_closed, feedback.emergency_stop) == (True, False)
+    assert (feedback.crash_input, feedback.switch_count) == (False, 3)
     assert feedback.pack_voltage_v == pytest.approx(44.0, abs=0.1)
     assert feedback.dead_man_time_s == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("signal", "field", "value"),
+    [
+        ("CrashInput", "crash_input", True),
+        ("EmergencyStop", "emergency_stop", True),
+        ("SwitchCount", "switch_count", 24),
+    ],
+)
+def test_each_input_of_the_board_has_its_own_field(
+    link: BoardLink, database: Database, signal: str, field: str, value: int
+) -> None:
+    feedback = link.feedback(feedback_frame(database, **{signal: value}).data, 5)
+    usual = BoardLink(database, BusConfiguration(), VirtualClock(), lambda message, boot_ns: None)
+    known = usual.feedback(feedback_frame(database).data, 5)
+    assert feedback is not None
+    assert known is not None
+    assert getattr(feedback, field) == value
+    assert replace(feedback, **{field: getattr(known, field)}) == known
 
 
 def test_a_voltage_outside_its_range_is_not_measured(link: BoardLink, database: Database) -> None:
