@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ibms_battery.results import Result
-from ibms_msgs.msg import Event
+from ibms_msgs.msg import Event, PackState
 from ibms_tools.demo.session import Session
 from ibms_tools.view import words
 from ibms_tools.view.picture import Picture
@@ -25,9 +25,12 @@ class Gathered:
     edge_cores: float = 0.0
     simulation_cores: float = 0.0
     pictures: int = 0
+    drive_kept: bool = True
 
     def take(self, picture: Picture) -> None:
         """Add one picture."""
+        state = picture.state
+        self.drive_kept &= state is not None and state.state == PackState.STATE_DRIVE
         self.lateness_s.append(picture.scans.lateness_s)
         edge, simulation = words.cores(picture, False), words.cores(picture, True)
         if not math.isnan(edge + simulation):
@@ -62,6 +65,10 @@ def results(
         ),
     ]
     if gathered is not None:
+        # An injected fault may well end the drive.
+        target = None if session.trips else "== 1"
+        kept = "whether the pack stayed in drive, 4 looks a second"
+        found.append(Result("demo.drive_kept", int(gathered.drive_kept), "1", target, kept))
         found += _running(gathered, last, where)
     soc = words.values(last.cells, "soc")
     deviation = words.mean(words.values(last.cells, "soc_std"))

@@ -9,13 +9,16 @@ import pytest
 
 from ibms_battery import results
 from ibms_battery.pack import Pack
+from ibms_msgs.msg import PackState
 from ibms_tools.demo.summary import Gathered
 from ibms_tools.demo.summary import results as figures
 from ibms_tools.view.picture import Flow, Picture
 
 
 def session(**values: Any) -> Any:
-    return SimpleNamespace(active_s=6.5, drive_s=0.75, clearings=0, **values)
+    return SimpleNamespace(
+        **{"active_s": 6.5, "drive_s": 0.75, "clearings": 0, "trips": []} | values
+    )
 
 
 def by_name(found: list[results.Result]) -> dict[str, results.Result]:
@@ -53,6 +56,22 @@ def test_figures_of_the_time_in_drive(picture: Picture) -> None:
     assert abs(edge - 0.21) < 1e-9
 
 
+def test_whether_the_pack_stayed_in_drive(picture: Picture) -> None:
+    gathered = Gathered(picture)
+    gathered.take(picture)
+    kept = by_name(figures(gathered, picture, session()))["demo.drive_kept"]
+    assert (kept.value, kept.met) == (1, True)
+    for state in (PackState(state=PackState.STATE_ERROR), None):
+        gathered = Gathered(picture)
+        # It counts although the pack is in drive again at the end.
+        for one in (picture, replace(picture, state=state), picture):
+            gathered.take(one)
+        lost = by_name(figures(gathered, picture, session()))["demo.drive_kept"]
+        assert (lost.value, lost.met) == (0, False)
+    tripped = by_name(figures(gathered, picture, session(trips=[object()])))["demo.drive_kept"]
+    assert (tripped.value, tripped.met) == (0, None)
+
+
 def test_written_and_read_again(picture: Picture) -> None:
     gathered = Gathered(picture)
     found = figures(gathered, picture, session())
@@ -76,4 +95,5 @@ def test_a_start_that_failed_claims_nothing(pack: Pack) -> None:
     found = by_name(figures(None, Picture(pack), failed))
     assert found["demo.startup.active_s"].met is False
     assert "demo.scans.received" not in found
+    assert "demo.drive_kept" not in found
     assert found["demo.soc.mean"].value is None
