@@ -13,9 +13,10 @@ from ibms_battery.clock import NS_PER_S, Clock, SystemClock
 from ibms_battery.pack import Pack, load_pack
 from ibms_battery.threads import request_real_time
 from ibms_end.can.bus import BusConfiguration, claim_role, open_bus
-from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
+from ibms_end.can.codec import FrameDecoder, find_message
 from ibms_sim import process
 from ibms_sim.board.logic import MAXIMUM_DEAD_MAN_TIME_S, SwitchBoard
+from ibms_sim.devices import packing
 from ibms_sim.faults import BY_NAME, FaultSet
 from ibms_sim.injecting import InjectionPort
 
@@ -23,7 +24,7 @@ _FEEDBACK_NS = 10_000_000
 _FRESH_NS = 50_000_000  # older frames waited in the socket while this process did not run
 _LINK_STALE_NS = 100_000_000
 # All bits set means "not available": outside the signal's range, so nobody takes it for a voltage.
-_VOLTAGE_NOT_AVAILABLE = 0xFFFFFF * 0.001
+_VOLTAGE_NOT_AVAILABLE = 0xFFFFFF
 
 
 class BoardProcess:
@@ -49,16 +50,14 @@ class BoardProcess:
         self._injection = InjectionPort(database, self._faults)
         self._permit = FrameDecoder(find_message(database, "SwitchPermit"), protected=True)
         self._command = FrameDecoder(find_message(database, "SwitchCommand"), protected=True)
-        self._link = FrameDecoder(find_message(database, "SimulationLink"), protected=False)
-        self._feedback = FrameEncoder(find_message(database, "SwitchFeedback"))
-        self._contacts = FrameEncoder(find_message(database, "SimulationContacts"))
+        self._protection = packing.Protection(packing.SWITCH_FEEDBACK_ID)
         identifiers = [self._permit, self._command]
         self._bus = open_bus(
             bus, [d.message.frame_id for d in identifiers] + [self._injection.identifier]
         )
         # A socket of its own for what the plant says, read only when it is needed: it comes often
         # and must not wake this process.
-        self._link_bus = open_bus(bus, [self._link.message.frame_id])
+        self._link_bus = open_bus(bus, [packing.SIMULATION_LINK_ID])
         self._voltages = (_VOLTAGE_NOT_AVAILABLE, _VOLTAGE_NOT_AVAILABLE)
         self._voltages_ns = -_LINK_STALE_NS
         self._sent: tuple[object, ...] = ()
@@ -171,34 +170,34 @@ class BoardProcess:
 
     def _send(self, now: int) -> None:
         self._read_plant(now)
-        self._transmit(self._contacts.encode({"Closed": self.board.conducting}))
+        contacts = packing.simulation_contacts(self.board.conducting)
+        self._transmit(packing.fd_frame(packing.SIMULATION_CONTACTS_ID, contacts))
         if not self._faults.has("switch_board_silent"):
             self._send_feedback(now)
         self._faults.passed("feedback")
 
     def _send_feedback(self, now: int) -> None:
         board = self.board
-        pack_v, link_v = self._voltages
-        self._transmit(
-            self._feedback.encode(
-                {
-                    "Closed": board.auxiliary,
-                    "ArmChallenge": board.challenge,
-                    "Armed": board.armed,
-                    "DeadManLatched": board.latched,
-                    "InterlockClosed": self._shown_interlock(),
-                    "EmergencyStop": board.emergency_stop,
-                    "CrashInput": board.crash,
-                    "PermitFresh": board.permit_fresh(now),
-                    "OpenCause": int(board.cause),
-                    "PackVoltage": pack_v,
-                    "LinkVoltage": link_v,
-                    "LastPermitScan": board.last_permit_scan,
-                    "DeadManTime": board.dead_man_time_s * 1e3,
-                    "SwitchCount": len(board.contactors),
-                }
-            )
+        bits = (
+            board.armed,
+            board.latched,
+            self._shown_interlock(),
+            board.emergency_stop,
+            board.permit_fresh(now),
+            board.crash,
         )
+        data = packing.switch_feedback(
+            board.auxiliary,
+            board.challenge,
+            sum(1 << place for place, bit in enumerate(bits) if bit),
+            int(board.cause),
+            *self._voltages,
+            board.last_permit_scan,
+            round(board.dead_man_time_s * 1e3),
+            len(board.contactors),
+        )
+        self._protection.protect(data)
+        self._transmit(packing.fd_frame(packing.SWITCH_FEEDBACK_ID, data))
 
     def _transmit(self, message: can.Message) -> None:
         try:
@@ -209,11 +208,12 @@ class BoardProcess:
     def _read_plant(self, now: int) -> None:
         message = self._link_bus.recv(0)
         while message is not None:
-            values = None if message.is_error_frame else self._link.decode(message.data)
-            if values is not None:
-                self._voltages = (values["PackVoltage"], values["LinkVoltage"])
+            if not message.is_error_frame:
+                pack_raw, link_raw, self.board.unbreakable = packing.read_simulation_link(
+                    message.data
+                )
+                self._voltages = (pack_raw, link_raw)
                 self._voltages_ns = now
-                self.board.unbreakable = int(values["Unbreakable"])
             message = self._link_bus.recv(0)
         if now - self._voltages_ns > _LINK_STALE_NS:
             self._voltages = (_VOLTAGE_NOT_AVAILABLE, _VOLTAGE_NOT_AVAILABLE)

@@ -18,6 +18,8 @@ AFE_MEASUREMENT_ID = 0x100
 AFE_HISTORY_ID = 0x300
 PACK_SENSOR_ID = 0x90
 PACK_SENSOR_REDUNDANT_ID = 0x91
+SWITCH_FEEDBACK_ID = 0x12
+SIMULATION_CONTACTS_ID = 0x7E2
 SIMULATION_LINK_ID = 0x7E3
 DATA_ID_OFFSET = 0x1B00  # data identifiers of the database are this plus the frame identifier
 
@@ -43,6 +45,7 @@ AFE_LAYOUT = np.dtype(
 
 _PACK_SENSOR = struct.Struct("<3xBIiII6sh4x")
 _REDUNDANT = struct.Struct("<3xBi")
+_FEEDBACK = struct.Struct("<3x3sBBB3s3sIHB2x")
 _LINK = struct.Struct("<IIiI")
 _MILLI = 1e3
 _CHARGE_BITS = 48
@@ -114,6 +117,48 @@ def pack_sensor(
 def pack_sensor_redundant(current_a: float, flags: int) -> bytearray:
     """Unprotected data of PackSensorRedundant; flags as in ``pack_sensor``."""
     return bytearray(_REDUNDANT.pack(flags, round(current_a * _MILLI)))
+
+
+def switch_feedback(
+    closed: int,
+    challenge: int,
+    flags: int,
+    cause: int,
+    pack_raw: int,
+    link_raw: int,
+    last_permit_scan: int,
+    dead_man_ms: int,
+    switches: int,
+) -> bytearray:
+    """Unprotected data of SwitchFeedback; voltages in mV, 0xFFFFFF where there is none.
+
+    Bits 0 to 5 of ``flags`` are Armed, DeadManLatched, InterlockClosed, EmergencyStop, PermitFresh
+    and CrashInput.
+    """
+    return bytearray(
+        _FEEDBACK.pack(
+            closed.to_bytes(3, "little"),
+            challenge,
+            flags,
+            cause,
+            pack_raw.to_bytes(3, "little"),
+            link_raw.to_bytes(3, "little"),
+            last_permit_scan,
+            dead_man_ms,
+            switches,
+        )
+    )
+
+
+def simulation_contacts(conducting: int) -> bytes:
+    """Data of SimulationContacts."""
+    return conducting.to_bytes(8, "little")
+
+
+def read_simulation_link(data: bytes | bytearray) -> tuple[int, int, int]:
+    """Pack voltage [mV], link voltage [mV] and mask of unbreakable contacts of SimulationLink."""
+    pack_raw, link_raw, _, unbreakable = _LINK.unpack(data)
+    return pack_raw, link_raw, unbreakable
 
 
 def simulation_link(pack_v: float, link_v: float, current_a: float, unbreakable: int) -> bytes:

@@ -115,9 +115,66 @@ def test_simulation_link(pack_v: float, link_v: float, current_a: float, mask: i
     assert values["LinkVoltage"] == pytest.approx(link_v, abs=5.1e-4)
     assert values["Current"] == pytest.approx(current_a, abs=5.1e-4)
     assert values["Unbreakable"] == mask
+    data = packing.simulation_link(pack_v, link_v, current_a, mask)
+    assert packing.read_simulation_link(data) == (
+        round(pack_v * 1e3),
+        round(link_v * 1e3),
+        mask,
+    )
 
 
-@pytest.mark.parametrize("identifier", [0x90, 0x91, *range(0x100, 0x110), *range(0x300, 0x310)])
+@given(
+    closed=st.integers(0, 2**24 - 1),
+    challenge=st.integers(0, 255),
+    flags=st.integers(0, 63),
+    cause=st.integers(0, 7),
+    millivolts=st.lists(st.integers(0, 2**24 - 1), min_size=2, max_size=2),
+    scan=U32,
+    dead_man=st.integers(0, 200),
+    switches=st.integers(1, 24),
+)
+def test_switch_feedback(
+    closed: int,
+    challenge: int,
+    flags: int,
+    cause: int,
+    millivolts: list[int],
+    scan: int,
+    dead_man: int,
+    switches: int,
+) -> None:
+    pack_mv, link_mv = millivolts
+    data = packing.switch_feedback(
+        closed, challenge, flags, cause, pack_mv, link_mv, scan, dead_man, switches
+    )
+    message = find_message(DATABASE, "SwitchFeedback")
+    assert message.frame_id == packing.SWITCH_FEEDBACK_ID
+    values = decode(message, bytes(data))
+    names = [
+        "Armed", "DeadManLatched", "InterlockClosed", "EmergencyStop", "PermitFresh", "CrashInput"
+    ]  # fmt: skip
+    assert [values[name] for name in names] == [flags >> bit & 1 for bit in range(6)]
+    assert (values["Closed"], values["ArmChallenge"], values["OpenCause"]) == (
+        closed,
+        challenge,
+        cause,
+    )
+    assert values["PackVoltage"] == pytest.approx(millivolts[0] / 1000)
+    assert values["LinkVoltage"] == pytest.approx(millivolts[1] / 1000)
+    assert (values["LastPermitScan"], values["DeadManTime"]) == (scan, dead_man)
+    assert values["SwitchCount"] == switches
+
+
+@given(st.integers(0, 2**24 - 1))
+def test_simulation_contacts(mask: int) -> None:
+    message = find_message(DATABASE, "SimulationContacts")
+    assert message.frame_id == packing.SIMULATION_CONTACTS_ID
+    assert decode(message, packing.simulation_contacts(mask)) == {"Closed": mask}
+
+
+@pytest.mark.parametrize(
+    "identifier", [0x12, 0x90, 0x91, *range(0x100, 0x110), *range(0x300, 0x310)]
+)
 def test_protection_is_what_the_receiver_checks(identifier: int) -> None:
     message = DATABASE.get_message_by_frame_id(identifier)
     assert data_id_of(message) == packing.DATA_ID_OFFSET + identifier
