@@ -10,7 +10,7 @@ A node derives from ``BmsNode`` and overrides ``configure``, ``activate``, ``dea
 import math
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -23,7 +23,7 @@ from rclpy.clock import Clock as RclClock
 from rclpy.clock import ClockType
 from rclpy.event_handler import QoSLivelinessChangedInfo, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import serialize_message
 from rosgraph_msgs.msg import Clock as ClockMessage
 from std_msgs.msg import Header
@@ -34,15 +34,17 @@ from ibms_ros_common import loop_health, parameters, virtual_time
 from ibms_ros_common.diagnostics import ERROR, Reporter, Status, to_message
 from ibms_ros_common.loop import InputLoop
 from ibms_ros_common.manifest import interface_class, manifest
+from ibms_ros_common.onlooker import Onlooker
 from ibms_ros_common.step_timer import StepTimer
 
 P = TypeVar("P", bound=msgspec.Struct)
 Handler = Callable[[Any], None]
+RawHandler = Callable[[str, int, bytes], None]
 
 _DIAGNOSTICS_PERIOD_S = 1.0
 _FUTURE_TOLERANCE_NS = NS_PER_S // 1000
 _REPLAY_DEPTH = 1000  # live the newest sample counts, in replay each one does
-_RAW_DEPTH = 200  # a queue for the time that other callbacks of the process may take
+_ONLOOKER_PERIOD_S = 0.1
 _LARGEST_LEAD_NS = NS_PER_S  # of a stamp before /clock; a larger one is absurd and moves no clock
 
 
@@ -53,7 +55,6 @@ class Input:
     topic: str
     handler: Handler
     freshness_ns: int | None
-    raw: bool = False  # the handler takes the serialized message
     received: int = 0
     stale: int = 0
     oldest_ns: int = 0
@@ -88,8 +89,9 @@ class BmsNode(LifecycleNode, Generic[P]):
         self.periodic: list[virtual_time.Periodic] = []
         self.loops: list[InputLoop] = []
         self.step_timers: dict[str, StepTimer] = {}  # of what is time-critical, by subject
-        self.rest: Callable[[], None] | None = None  # what the process does when a loop rests
+        self.rest: Callable[[], None] | None = None  # what the process does when a step is done
         self.report_process: Reporter | None = None
+        self.onlooker: Onlooker | None = None
         self.pack_name = ""
         self.is_active = False
         self._is_configured = False
@@ -146,28 +148,23 @@ class BmsNode(LifecycleNode, Generic[P]):
         else:
             self._outputs[topic].publish(message)
 
-    def listen(
-        self, topic: str, handler: Handler, freshness_s: float | None = None, raw: bool = False
-    ) -> Input:
+    def listen(self, topic: str, handler: Handler, freshness_s: float | None = None) -> Input:
         """Subscribe to a topic of the manifest.
 
         Messages whose ``boot_ns`` is older than ``freshness_s`` (or lies in the future) are counted
         and dropped. The handler runs only while the node is active; what came before on a topic
         that keeps samples for latecomers is handed over with the activation.
-
-        A ``raw`` listener gets every message as it came, serialized, which costs little. It is no
-        part of what it looks at: it supervises no publisher and asks for no repetition.
         """
         entry = manifest().topics[topic]
         freshness_ns = None if freshness_s is None else round(freshness_s * NS_PER_S)
-        source = Input(topic, handler, freshness_ns, raw)
-        qos = _looking_on(self._qos_of(topic)) if raw else self._qos_of(topic)
+        source = Input(topic, handler, freshness_ns)
+        qos = self._qos_of(topic)
         if qos.durability is DurabilityPolicy.TRANSIENT_LOCAL:
             source.held = deque(maxlen=qos.depth)
         self.inputs[topic] = source
         if self._sink is None:
             events = SubscriptionEventCallbacks()
-            if entry.single_publisher and not raw:
+            if entry.single_publisher:
                 # Publishers that died stay matched for seconds; only live ones count.
                 events.liveliness = lambda info: self._on_liveliness(source, info)
             hear = self.receive if self._virtual is None else self._receive_in_replay
@@ -177,10 +174,39 @@ class BmsNode(LifecycleNode, Generic[P]):
                 lambda message: hear(source, message),
                 qos,
                 event_callbacks=events,
-                raw=raw,
             )
             self._handles.append((self.destroy_subscription, subscription))
         return source
+
+    def look_on(self, topics: Sequence[str], handler: RawHandler) -> None:
+        """Hand over every message of ``topics`` as it came, serialized, ten times per second.
+
+        The handler takes topic, CLOCK_BOOTTIME of receipt [ns] and data, in the order of receipt.
+        It costs little, and the node is no part of what it looks at (see ``Onlooker``). Only what
+        comes while the node is active is handed over.
+        """
+        if self._sink is not None:
+            for topic in topics:
+                self.inputs[topic] = Input(topic, self._replayed(topic, handler), None)
+            return
+        self.onlooker = Onlooker(self, self.clock)
+        self._handles.append((Onlooker.close, self.onlooker))
+        for topic in topics:
+            kind = interface_class(manifest().topics[topic].type)
+            self.onlooker.add(topic, kind, self._qos_of(topic))
+        timer = self.create_timer(
+            _ONLOOKER_PERIOD_S, lambda: self._fetch(handler), clock=self._steady
+        )
+        self._handles.append((self.destroy_timer, timer))
+
+    def _replayed(self, topic: str, handler: RawHandler) -> Handler:
+        return lambda message: handler(topic, self.clock.boot_ns(), serialize_message(message))
+
+    def _fetch(self, handler: RawHandler) -> None:
+        assert self.onlooker is not None
+        for topic, received_ns, data in self.onlooker.fetch():
+            if self.is_active:
+                handler(topic, received_ns, data)
 
     def receive(self, source: Input, message: Any) -> None:
         """Check one message and hand it to its handler; the entry of live input and of replay."""
@@ -195,8 +221,6 @@ class BmsNode(LifecycleNode, Generic[P]):
                 source.stale += 1
                 return
             source.oldest_ns = max(source.oldest_ns, age_ns)
-        if source.raw and not isinstance(message, bytes):  # a replay hands over messages
-            message = serialize_message(message)
         source.handler(message)
 
     def every(self, period_s: float, function: Callable[[], None], timed_as: str = "") -> None:
@@ -205,13 +229,21 @@ class BmsNode(LifecycleNode, Generic[P]):
         ``timed_as`` makes its timing a subject of the node's diagnostics.
         """
         if timed_as:
-            function = _timed(function, self.watch(timed_as, StepTimer(period_s, self.clock)))
+            timer = self.watch(timed_as, StepTimer(period_s, self.clock))
+            function = partial(self._run_timed, function, timer)
         self.periodic.append(virtual_time.Periodic(round(period_s * NS_PER_S), function))
         if self._virtual is None:
             timer = self.create_timer(
                 period_s, lambda: function() if self.is_active else None, clock=self._steady
             )
             self._handles.append((self.destroy_timer, timer))
+
+    def _run_timed(self, function: Callable[[], None], timer: StepTimer) -> None:
+        timer.begin()
+        function()
+        timer.end()
+        if self.rest is not None:
+            self.rest()
 
     def loop(self, step: Callable[[int], None], period_s: float) -> InputLoop:
         """A loop in its own thread, started and stopped with the node."""
@@ -301,7 +333,7 @@ class BmsNode(LifecycleNode, Generic[P]):
 
     def _receive_in_replay(self, source: Input, message: Any) -> None:
         # Over DDS a sample may overtake /clock; its stamp proves that its time has come.
-        if not source.raw and message.boot_ns - self.clock.boot_ns() <= _LARGEST_LEAD_NS:
+        if message.boot_ns - self.clock.boot_ns() <= _LARGEST_LEAD_NS:
             self.advance(message.boot_ns)
         self.receive(source, message)
 
@@ -478,22 +510,3 @@ class BmsNode(LifecycleNode, Generic[P]):
             ],
         )
         self._outputs["/diagnostics"].publish(message)
-
-
-def _timed(function: Callable[[], None], timer: StepTimer) -> Callable[[], None]:
-    def timed() -> None:
-        timer.begin()
-        function()
-        timer.end()
-
-    return timed
-
-
-def _looking_on(offered: QoSProfile) -> QoSProfile:
-    """How a raw listener subscribes: deep, reliable only where samples are kept for latecomers."""
-    keeps = offered.durability is DurabilityPolicy.TRANSIENT_LOCAL
-    return QoSProfile(
-        depth=_RAW_DEPTH,
-        reliability=ReliabilityPolicy.RELIABLE if keeps else ReliabilityPolicy.BEST_EFFORT,
-        durability=offered.durability,
-    )

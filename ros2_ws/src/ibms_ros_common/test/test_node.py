@@ -10,7 +10,7 @@ from lifecycle_msgs.msg import State
 from msgspec import Meta, Struct
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.serialization import deserialize_message, serialize_message
+from rclpy.serialization import deserialize_message
 
 from ibms_battery.clock import SystemClock, VirtualClock
 from ibms_msgs.msg import Event, PackState
@@ -112,14 +112,14 @@ def test_what_a_topic_keeps_for_latecomers_is_handed_over_with_the_activation(no
     assert node.inputs["cells/state"].stale == 1
 
 
-def test_a_raw_listener_gets_messages_serialized(node: Sample) -> None:
+def test_who_looks_on_gets_messages_serialized(node: Sample) -> None:
     start(node)
-    heard: list[bytes] = []
-    source = node.listen("pack/state", heard.append, raw=True)
-    message = PackState(text="as it came")
-    node.receive(source, message)  # as a replay hands it over
-    node.receive(source, serialize_message(message))  # as it comes over DDS
-    assert [deserialize_message(data, PackState).text for data in heard] == ["as it came"] * 2
+    seen: list[tuple[str, int, bytes]] = []
+    node.look_on(["pack/state"], lambda *message: seen.append(message))
+    node.receive(node.inputs["pack/state"], PackState(text="as it came"))
+    ((topic, received_ns, data),) = seen
+    assert (topic, received_ns) == ("pack/state", node.clock.boot_ns())
+    assert deserialize_message(data, PackState).text == "as it came"
 
 
 def test_an_event_carries_who_and_when(node: Sample, sent: list[tuple[str, Any]]) -> None:
@@ -279,6 +279,8 @@ def test_what_is_time_critical_is_a_subject_of_the_diagnostics(node: Sample) -> 
     node.trigger_configure()
     node.every(0.03, lambda: beats.append(node.clock.boot_ns()), timed_as="executor")
     node.report_process = lambda status: status.add(priority=40)
+    rests: list[int] = []
+    node.rest = lambda: rests.append(len(beats))
     node.trigger_activate()
     node.advance(node.clock.boot_ns() + 1_000 * MS)
     published: list[Any] = []
@@ -292,3 +294,4 @@ def test_what_is_time_critical_is_a_subject_of_the_diagnostics(node: Sample) -> 
     assert (loop["steps"], loop["longest gap [ms]"], loop["overruns"]) == ("50", "20", "0")
     executor = {pair.key: pair.value for pair in shown["pack_supervisor: executor"].values}
     assert (executor["steps"], executor["period [ms]"]) == (str(len(beats)), "30")
+    assert rests == list(range(1, len(beats) + 1))

@@ -91,13 +91,12 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
         self._size_bytes = 0
         self.advertise("protection/lockouts", "switch/wear")
         self.listen("events", self._on_event)
-        watched: dict[str, Callable[[Any], None]] = {
+        self._watched: dict[str, Callable[[Any], None]] = {
             SWITCHES: self._watch.switches,
             COMMAND: self._watch.command,
             PACK_STATE: self._watch.pack_state,
         }
-        for topic in FRAME_TOPICS:
-            self.listen(topic, self._taker(topic, watched.get(topic)), raw=True)
+        self.look_on(FRAME_TOPICS, self._take)
         self.every(_ADVANCE_S, self._advance)
         self.serve("explain_opening", self._on_explain)
         self.diagnose("events", self._report)
@@ -142,14 +141,12 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
         self._writer.submit("events", lambda store: self._add(store, event))
         self._watch.event(event)
 
-    def _taker(self, topic: str, watch: Callable[[Any], None] | None) -> Callable[[bytes], None]:
-        def take(data: bytes) -> None:
-            message = Recorded(topic, self.clock.boot_ns(), data)
-            self._frames.take(message)
-            if watch is not None:
-                watch(self._decode(message))
-
-        return take
+    def _take(self, topic: str, received_ns: int, data: bytes) -> None:
+        message = Recorded(topic, received_ns, data)
+        self._frames.take(message)
+        watch = self._watched.get(topic)
+        if watch is not None:
+            watch(self._decode(message))
 
     def _decode(self, message: Recorded) -> Any:
         return deserialize_message(message.data, self._kinds[message.topic])
@@ -266,6 +263,7 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
             openings=self._watch.openings,
             freeze_frames=self._frames.frames,
             size_mb=self._size_bytes / 1e6,
+            missed_messages=self.onlooker.lost if self.onlooker is not None else 0,
         )
         if writer.problem:
             status.report(ERROR, f"nothing can be stored: {writer.problem}")
