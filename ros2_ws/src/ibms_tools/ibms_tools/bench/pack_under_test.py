@@ -23,6 +23,7 @@ from rclpy.context import Context
 
 from ibms_battery.pack import load_pack
 from ibms_bringup.launcher import Launch
+from ibms_edge.protection.table import DiagnosisTable, load_table
 from ibms_end.can.bus import BusConfiguration
 from ibms_msgs.msg import Event, PackState, ProtectionStatus, SwitchState
 from ibms_msgs.srv import ClearFaults, RequestPackState
@@ -41,6 +42,14 @@ _OTHER_PROCESSES = (
     "lifecycle_manager",
 )
 _CALL_TIMEOUT_S = 5.0
+# The observer's limits are those of the table: option -> diagnosis.
+_SIGNS = {
+    "cell-above-v": "cell_overvoltage",
+    "cell-below-v": "cell_undervoltage",
+    "hot-c": "cell_overtemperature",
+    "current-above-a": "charge_overcurrent",
+    "current-below-a": "discharge_overcurrent",
+}
 
 
 class NotReachedError(RuntimeError):
@@ -50,15 +59,21 @@ class NotReachedError(RuntimeError):
 class CanWatch:
     """The observer process; its events arrive in a queue."""
 
-    def __init__(self, modules: int, channel: str) -> None:
-        dbc = Path(get_package_share_directory("ibms_bringup")) / "config" / "can" / "ibms.dbc"
+    def __init__(self, modules: int, channel: str, table: DiagnosisTable) -> None:
+        folder = Path(get_package_share_directory("ibms_bringup")) / "config" / "can"
+        limits = [
+            f"--{option}={row.limits.safety}"
+            for option, name in _SIGNS.items()
+            if (row := table.named(name)) is not None
+        ]
         self._process = subprocess.Popen(
             [
                 sys.executable,
                 "-m",
                 "ibms_tools.bench.can_observer",
-                "--dbc",
-                str(dbc),
+                f"--dbc={folder / 'ibms.dbc'}",
+                f"--dbc={folder / 'ibms_sim.dbc'}",
+                *limits,
                 "--modules",
                 str(modules),
                 "--bus-channel",
@@ -102,6 +117,33 @@ class CanWatch:
             if event["event"] == name:
                 return event
 
+    def collect(self, first: str, last: str, timeout_s: float) -> dict[str, dict[str, Any]]:
+        """Events until one called ``first`` and one called ``last`` have come, by name.
+
+        Of a sign and of what opens the first one counts, of faulty scans the last one before the
+        command. A sign is called ``sign NAME``.
+
+        Raises:
+            NotReachedError: if they do not come in time.
+        """
+        seen: dict[str, dict[str, Any]] = {}
+        end = time.monotonic() + timeout_s
+        while not {first, last} <= seen.keys():
+            try:
+                event = self.events.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                raise NotReachedError(
+                    f"no {first!r} and {last!r} on the bus within {timeout_s} s, only {list(seen)}"
+                ) from None
+            name = event["event"]
+            if name == "sign":
+                name = f"sign {event['name']}"
+            if name == "faulty_scan" and first not in seen:
+                seen[name] = event
+            else:
+                seen.setdefault(name, event)
+        return seen
+
     def close(self) -> None:
         """End the observer."""
         self._process.terminate()
@@ -134,6 +176,8 @@ class PackUnderTest:
         share = Path(get_package_share_directory("ibms_bringup"))
         self.pack_file = share / "config" / "packs" / f"{pack}.yaml"
         self.pack = load_pack(self.pack_file)
+        config = self.pack_file.parent.parent
+        self.table = load_table(config / "diagnoses" / self.pack.diagnoses)
         self.channel = channel
         self.domain = domain
         self.log = folder / "graph.log"
@@ -175,7 +219,7 @@ class PackUnderTest:
         self._thread.start()
         config = self.pack_file.parent.parent / "can"
         self.injection = InjectionClient(BusConfiguration("ibms_local", self.channel), config)
-        self.can = CanWatch(self.pack.modules, self.channel)
+        self.can = CanWatch(self.pack.modules, self.channel, self.table)
         return self
 
     def __exit__(

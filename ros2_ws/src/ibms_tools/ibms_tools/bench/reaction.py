@@ -1,0 +1,425 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``./ibms bench reaction``: from the first frame that shows a fault to the open command, by fault.
+
+The graph runs as shipped, with the simulated pack on a CAN channel of its own. All times are the
+kernel's receive stamps of an independent process that speaks only CAN; "opened" is the frame with
+which the simulation says that no contact truly conducts any more. A sender that is lost counts from
+its last frame. Beside each figure stands the one computed for foxBMS 2 v1.11.0.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+
+from ibms_battery.results import Result, measured, write
+from ibms_msgs.msg import PackState
+from ibms_tools.bench.availability import measure_availability
+from ibms_tools.bench.figures import prefix, quantiles, show
+from ibms_tools.bench.pack_under_test import COMPOSED, NotReachedError, PackUnderTest
+from ibms_tools.bench.thread_freezer import hung
+
+_PACK = "ev_96s"
+_CHANNEL = 43780
+_TIMEOUT_S = 5.0
+_CHAIN_THREADS = {
+    "afe_driver": ("main", "can_receiver"),
+    "protection": ("main", "protection"),
+    "switch_control": ("main", "switch_control", "can_receiver"),
+    COMPOSED: ("main", "can_receiver", "can_receiver#2", "protection", "switch_control"),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault and how its reaction is seen.
+
+    Attributes:
+        name: of the row.
+        injected: fault of the simulation.
+        sign: event of the observer that shows it first; empty: the silence of ``sender``.
+        sender: whose last frame it counts from; of AFE modules the one that is silenced.
+        diagnosis: for a fault that opens nothing: the one that the vehicle is told.
+        row: diagnosis whose safety limit is passed by ``beyond``.
+        target_ms: p99 from the first bad frame to the open command.
+        foxbms_ms: computed for foxBMS 2.
+    """
+
+    name: str
+    injected: str
+    target_ms: float
+    foxbms_ms: tuple[int, int] | None
+    sign: str = ""
+    sender: str = ""
+    diagnosis: str = ""
+    row: str = ""
+    beyond: float = 0.0
+    element_of: str = ""  # cells, sensors, modules: which the trials go round
+
+
+FAULTS = (
+    Fault(
+        "overcurrent_charge",
+        "current_value",
+        50.0,
+        (730, 750),
+        "current_above",
+        row="charge_overcurrent",
+        beyond=30.0,
+    ),
+    Fault(
+        "overcurrent_discharge",
+        "current_value",
+        50.0,
+        (730, 750),
+        "current_below",
+        row="discharge_overcurrent",
+        beyond=-50.0,
+    ),
+    Fault("interlock", "interlock_open", 50.0, (730, 750), "interlock"),
+    Fault("emergency_stop", "emergency_stop", 50.0, None, "emergency_stop"),
+    Fault("crash", "crash", 50.0, None, "crash"),
+    Fault(
+        "cell_overvoltage",
+        "cell_voltage",
+        200.0,
+        (1220, 1240),
+        "cell_above",
+        row="cell_overvoltage",
+        beyond=0.1,
+        element_of="cells",
+    ),
+    Fault(
+        "cell_undervoltage",
+        "cell_voltage",
+        200.0,
+        (1220, 1240),
+        "cell_below",
+        row="cell_undervoltage",
+        beyond=-0.1,
+        element_of="cells",
+    ),
+    Fault(
+        "overtemperature",
+        "cell_temperature",
+        2000.0,
+        (6530, 6550),
+        "hot",
+        row="cell_overtemperature",
+        beyond=5.0,
+        element_of="sensors",
+    ),
+    Fault("afe_lost", "afe_silent", 300.0, (680, 700), sender="afe", element_of="modules"),
+    Fault("current_sensor_lost", "pack_sensor_silent", 300.0, (1720, 1740), sender="PackSensor"),
+    Fault("switch_board_lost", "switch_board_silent", 300.0, (830, 850), sender="SwitchFeedback"),
+    Fault(
+        "insulation_monitor_lost",
+        "insulation_silent",
+        400.0,
+        (1720, 1740),
+        sender="InsulationMonitor",
+        diagnosis="insulation_monitor_lost",
+    ),
+    Fault(
+        "environment_lost",
+        "environment_silent",
+        400.0,
+        None,
+        sender="Environment",
+        diagnosis="environment_lost",
+    ),
+    Fault(
+        "redundant_current_lost",
+        "redundant_sensor_silent",
+        130.0,
+        None,
+        sender="PackSensorRedundant",
+        diagnosis="redundant_current_lost",
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure; exit code 0 if it could measure, whatever the figures are."""
+    parser = argparse.ArgumentParser(prog="ibms bench reaction", description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--trials", type=int, default=100, help="of each fault")
+    parser.add_argument("--losses", type=int, default=5, help="of each part of the chain")
+    parser.add_argument(
+        "--faults", default=",".join(fault.name for fault in FAULTS), help="only these"
+    )
+    parser.add_argument(
+        "--chain",
+        choices=("separate", "composed"),
+        default="separate",
+        help="a process for each node of the chain, or one for all",
+    )
+    parser.add_argument(
+        "--availability",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="also drive for so long, as an hour, and count openings that nothing needed",
+    )
+    parser.add_argument(
+        "--load",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="also drive for so long, as ten minutes, while another process loads every core",
+    )
+    options = parser.parse_args(arguments)
+    wanted = options.faults.split(",") if options.faults else []
+    unknown = sorted(set(wanted) - {fault.name for fault in FAULTS})
+    if unknown:
+        known = ", ".join(fault.name for fault in FAULTS)
+        parser.error(f"--faults: there is no {unknown[0]!r}, there are {known}")
+    console = Console()
+    composed = options.chain == "composed"
+    results: list[Result] = []
+    try:
+        with tempfile.TemporaryDirectory(prefix="ibms_bench_") as folder:
+            chosen = [fault for fault in FAULTS if fault.name in wanted]
+            if options.trials and chosen:
+                with under_test(Path(folder), composed) as running:
+                    running.wait_for_standby()
+                    for fault in chosen:
+                        results += measure_fault(running, fault, options.trials, composed, console)
+            if options.losses:
+                with under_test(Path(folder), composed) as running:
+                    running.wait_for_standby()
+                    results += measure_losses(running, options.losses, composed, console)
+            for seconds, is_loaded in ((options.availability, False), (options.load, True)):
+                if seconds:
+                    with under_test(Path(folder), composed) as running:
+                        running.wait_for_standby()
+                        results += measure_availability(
+                            running, seconds, is_loaded, prefix(composed), console
+                        )
+    finally:  # what was measured is kept, whatever went wrong afterwards
+        if options.json:
+            command = " ".join(["./ibms bench reaction", *(arguments or sys.argv[1:])])
+            write(measured(command, results), options.json)
+        show(results, console)
+    return 0
+
+
+def under_test(folder: Path, composed: bool) -> PackUnderTest:
+    """The pack on its own DDS domain and bus."""
+    domain = int(os.environ.get("ROS_DOMAIN_ID", "80"))
+    return PackUnderTest(_PACK, domain, str(_CHANNEL), folder, composed=composed)
+
+
+# Faults of the pack ------------------------------------------------------------------------------
+
+
+@dataclass
+class Times:
+    """What the trials of one fault took [ms]."""
+
+    reaction: list[float]
+    opened: list[float]
+    decided: list[float]  # from the last frame of the scan that completes the debounce
+
+
+def measure_fault(
+    running: PackUnderTest, fault: Fault, trials: int, composed: bool, console: Console
+) -> list[Result]:
+    """Inject a fault ``trials`` times while driving."""
+    console.print(f"[bold]{fault.name}[/bold]: {trials} times")
+    times = Times([], [], [])
+    for trial in range(trials):
+        if running.state != PackState.STATE_DRIVE:
+            running.drive()
+        # Not in step with the scans.
+        time.sleep(0.2 + (trial * 0.0137) % 0.1)
+        time_fault(running, fault, trial, times)
+    return fault_results(fault, times, composed)
+
+
+def time_fault(running: PackUnderTest, fault: Fault, trial: int, times: Times) -> None:
+    """Inject it once and take the times."""
+    element, value = _element(running, fault, trial), _value(running, fault)
+    running.can.clear()
+    injected = running.injection.inject(fault.injected, element, value)
+    if not injected.success:
+        raise NotReachedError(injected.message)
+    try:
+        if fault.diagnosis:
+            _time_telling(running, fault, times)
+        else:
+            _time_opening(running, fault, element, times)
+    finally:
+        running.injection.inject(fault.injected, element, remove=True)
+    if fault.diagnosis:
+        identifier = _identifier(running, fault.diagnosis)
+        running.wait_until("it is over", partial(_is_over, running, identifier), _TIMEOUT_S)
+
+
+def _time_telling(running: PackUnderTest, fault: Fault, times: Times) -> None:
+    identifier = _identifier(running, fault.diagnosis)
+    told = running.can.wait_for("verdict", _TIMEOUT_S)
+    while told["cause"] != identifier:
+        told = running.can.wait_for("verdict", _TIMEOUT_S)
+    times.reaction.append(1000.0 * (told["at"] - told["last"][fault.sender]))
+
+
+def _time_opening(running: PackUnderTest, fault: Fault, element: int, times: Times) -> None:
+    events = running.can.collect("open_command", "contacts_open", _TIMEOUT_S)
+    command = events["open_command"]
+    begin = _begin(fault, element, events, command)
+    times.reaction.append(1000.0 * (command["at"] - begin))
+    times.opened.append(1000.0 * (events["contacts_open"]["at"] - begin))
+    if fault.sign == "cell_above":
+        times.decided.append(1000.0 * (command["at"] - events["faulty_scan"]["at"]))
+    wait_until_noticed(running)
+
+
+def _begin(fault: Fault, element: int, events: dict[str, Any], command: dict[str, Any]) -> float:
+    """When the bus first showed the fault."""
+    if fault.sign:
+        return float(events[f"sign {fault.sign}"]["at"])
+    sender = f"AfeMeasurement_{element:02d}" if fault.sender == "afe" else fault.sender
+    return float(command["last"][sender])
+
+
+def _element(running: PackUnderTest, fault: Fault, trial: int) -> int:
+    pack = running.pack
+    counts = {
+        "cells": pack.series,
+        "sensors": pack.temperature_sensors,
+        "modules": pack.modules,
+    }
+    count = counts.get(fault.element_of)
+    return -1 if count is None else (trial * 37) % count
+
+
+def _value(running: PackUnderTest, fault: Fault) -> float:
+    row = running.table.named(fault.row)
+    return row.limits.safety + fault.beyond if row is not None else 0.0
+
+
+def _identifier(running: PackUnderTest, name: str) -> int:
+    row = running.table.named(name)
+    if row is None:
+        raise NotReachedError(f"the pack's table of diagnoses has no {name!r}")
+    return row.id
+
+
+def _is_over(running: PackUnderTest, identifier: int) -> bool:
+    status = running.status
+    return status is not None and identifier not in status.active_diagnosis
+
+
+def fault_results(fault: Fault, times: Times, composed: bool) -> list[Result]:
+    """Figures of one fault."""
+    name = f"reaction.{prefix(composed)}{fault.name}"
+    begin = "last frame of the sender" if fault.sender else "first frame that shows it"
+    end = "status to the vehicle" if fault.diagnosis else "open command"
+    context = f"{len(times.reaction)} trials, from {begin} to {end} on the bus"
+    what = "told" if fault.diagnosis else "open_command"
+    results = quantiles(
+        f"{name}.{what}", times.reaction, context, p99_target=f"<= {fault.target_ms:g}"
+    )
+    if times.opened:
+        results += quantiles(f"{name}.opened", times.opened, f"{context}, to open contacts")
+    if times.decided:
+        decided = f"{len(times.decided)} trials, from the last frame of the deciding scan"
+        results += quantiles(f"{name}.decided", times.decided, decided, "<= 5", "<= 15")
+    if fault.foxbms_ms is not None:
+        low, high = fault.foxbms_ms
+        results.append(
+            Result(
+                f"{name}.foxbms_2",
+                low,
+                "ms",
+                None,
+                f"foxBMS 2 v1.11.0, computed from its code: {low} to {high} ms",
+            )
+        )
+    return results
+
+
+# Loss of parts of the chain ----------------------------------------------------------------------
+
+
+def measure_losses(
+    running: PackUnderTest, trials: int, composed: bool, console: Console
+) -> list[Result]:
+    """Kill, freeze and hang parts of the chain and time the opened feedback."""
+    console.print(f"[bold]loss[/bold]: each part of the chain, {trials} times")
+    times: dict[str, list[float]] = {}
+    for _ in range(trials):
+        for process in running.chain_processes:
+            times.setdefault("killed", []).append(
+                time_loss(running, partial(running.stop_process, process, signal.SIGKILL))
+            )
+            running.wait_until("respawn", partial(alive, running, process), 10.0)
+            times.setdefault("frozen", []).append(
+                time_loss(running, partial(running.stop_process, process, signal.SIGSTOP))
+            )
+            running.stop_process(process, signal.SIGCONT)
+            for thread in _CHAIN_THREADS[process]:
+                times.setdefault("hung_thread", []).append(
+                    time_hung_thread(running, process, thread)
+                )
+    results: list[Result] = []
+    for kind, values in times.items():
+        context = (
+            f"{len(values)} trials over all parts of the chain, to opened feedback on the bus; "
+            "foxBMS 2 does not detect it by itself"
+        )
+        milliseconds = [1000.0 * value for value in values]
+        name = f"loss.{prefix(composed)}{kind}.opened"
+        results += quantiles(name, milliseconds, context, p99_target="<= 300")
+    return results
+
+
+def time_loss(running: PackUnderTest, disturb: Callable[[], float]) -> float:
+    """Drive, disturb, and return the seconds to the opened feedback."""
+    running.drive()
+    time.sleep(0.3)
+    running.can.clear()
+    took_s = running.opened_after(disturb())
+    wait_until_noticed(running)
+    return took_s
+
+
+def time_hung_thread(running: PackUnderTest, process: str, thread: str) -> float:
+    """Drive, stop one thread, and return the seconds to the opened feedback."""
+    running.drive()
+    time.sleep(0.3)
+    running.can.clear()
+    with hung(running.pid_of(process), thread) as at:
+        took_s = running.opened_after(at)
+        wait_until_noticed(running)
+        return took_s
+
+
+def wait_until_noticed(running: PackUnderTest) -> None:
+    """Wait until the supervisor knows of an opening: before that it takes no new request."""
+    running.wait_until(
+        "the supervisor sees it open", lambda: running.state != PackState.STATE_DRIVE, 2.0
+    )
+
+
+def alive(running: PackUnderTest, process: str) -> bool:
+    """Whether a process runs."""
+    try:
+        return bool(psutil.pid_exists(running.pid_of(process)))
+    except LookupError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
