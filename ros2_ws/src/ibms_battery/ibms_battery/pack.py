@@ -212,13 +212,16 @@ class StringOfCells(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Charger(Struct, forbid_unknown_fields=True, frozen=True):
-    """The charger that a pack is charged with, on the pack's bus."""
+    """The charger that a pack is charged with."""
 
     protocol: Annotated[
         Literal["elcon"], Meta(description="elcon: Elcon and TC chargers, config/can/elcon.dbc")
     ]
     maximum_voltage_v: Annotated[float, Meta(gt=0, le=1500, description="its rating [V]")]
     maximum_current_a: Annotated[float, Meta(gt=0, le=500, description="its rating [A]")]
+    bus_channel: Annotated[
+        str, Meta(description="its own classic CAN bus, e.g. can1; empty: the bus of the pack")
+    ] = ""
 
 
 class Pack(Struct, forbid_unknown_fields=True, frozen=True):

@@ -162,6 +162,13 @@ def rating_of(pack: Pack, file: Path) -> Charger:
         raise ConfigurationError(
             str(file), None, "charger", "is missing; name the charger that is to be simulated"
         )
+    if pack.charger.bus_channel:
+        raise ConfigurationError(
+            str(file),
+            None,
+            "charger.bus_channel",
+            "a simulated charger is on the bus of the simulated pack; leave it out",
+        )
     return pack.charger
 
 

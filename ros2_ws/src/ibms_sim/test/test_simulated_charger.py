@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import can
+import msgspec
 import pytest
 
 from ibms_battery.configuration import ConfigurationError
-from ibms_battery.pack import load_pack
+from ibms_battery.pack import Charger, load_pack
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message, load_databases
 from ibms_sim.faults import FAULTS, InjectCode
 from ibms_sim.simulated_charger import ChargerProcess, rating_of
@@ -194,3 +195,10 @@ def test_a_pack_that_names_no_charger_is_refused() -> None:
     file = Path("ev_192s.yaml")
     with pytest.raises(ConfigurationError, match="charger: is missing; name the charger"):
         rating_of(load_pack(CONFIG / "packs" / file), file)
+
+
+def test_a_charger_on_a_bus_of_its_own_cannot_be_simulated() -> None:
+    pack = load_pack(PACK_FILE)
+    charger = Charger("elcon", 58.0, 12.0, bus_channel="can1")
+    with pytest.raises(ConfigurationError, match="leave it out"):
+        rating_of(msgspec.structs.replace(pack, charger=charger), PACK_FILE)

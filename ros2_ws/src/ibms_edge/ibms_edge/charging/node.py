@@ -63,8 +63,11 @@ class ChargerInterface(HardwareNode[ChargerInterfaceParameters]):
         self._link = ElconLink(config / "can")
         self._received: deque[Report] = deque(maxlen=100)  # from the bus thread to the executor
         self._sent, self._sent_ns = NO_OUTPUT, 0
+        bus = parameters.bus
+        if pack.charger.bus_channel:
+            bus = BusConfiguration(bus.interface, pack.charger.bus_channel, "classic")
         self._receiver = CanReceiver(
-            parameters.bus,
+            bus,
             [self._link.report_identifier],
             self.clock,
             self._on_frame,

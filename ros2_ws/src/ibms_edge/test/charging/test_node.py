@@ -11,6 +11,8 @@ import can
 import pytest
 
 from ibms_edge.charging.node import ChargerInterface
+from ibms_end.can.bus import BusConfiguration
+from ibms_end.can.receiver import CanReceiver
 from ibms_msgs.msg import ChargerState, Event, PackLimits, PackState
 from ibms_ros_common.diagnostics import ERROR, Status
 
@@ -114,6 +116,31 @@ def test_deactivation_asks_the_charger_to_stop(plugged: Plugged) -> None:
     plugged.run(3.0)
     plugged.alone.node.trigger_deactivate()
     assert plugged.frames[-1][1][4] == 1
+
+
+def test_a_charger_may_have_a_bus_of_its_own(
+    start: Start, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elcon chargers speak classic CAN, which frames of CAN FD disturb."""
+    opened: list[BusConfiguration] = []
+
+    def receiver(bus: BusConfiguration, *arguments: Any, **options: Any) -> CanReceiver:
+        opened.append(bus)
+        return CanReceiver(bus, *arguments, **options)
+
+    monkeypatch.setattr("ibms_edge.charging.node.CanReceiver", receiver)
+    text = (config / "packs" / "robot_12s.yaml").read_text()
+    (tmp_path / "packs").mkdir()
+    file = tmp_path / "packs" / "robot_12s.yaml"
+    file.write_text(
+        text.replace("maximum_current_a: 12", "maximum_current_a: 12, bus_channel: can1")
+    )
+    for folder in ("cells", "can"):
+        (tmp_path / folder).symlink_to(config / folder)
+    start(ChargerInterface)
+    start(ChargerInterface, pack=str(file))
+    assert [bus.protocol for bus in opened] == ["fd", "classic"]
+    assert (opened[1].channel, opened[1].interface) == ("can1", opened[0].interface)
 
 
 def test_a_pack_without_charger_leaves_the_node_idle(start: Start, config: Path) -> None:
