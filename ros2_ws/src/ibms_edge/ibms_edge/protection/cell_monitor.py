@@ -281,16 +281,17 @@ class _ShortDetector:
     _SMOOTHING_S = 3.0
     _WARM_UP_S = 60.0
     _LARGEST_LESSON_V = 0.005  # per sample, once it has warmed up: a fault is not learnt quickly
-    _START = np.diag([1.0, 1e-4])
+    _START = (1.0, 0.0, 1e-4)  # covariance of (a, b): diagonal, beside it, diagonal
 
     def __init__(self, count: int) -> None:
         self._count = count
         self.forget()
 
     def forget(self) -> None:
-        self._a_b = np.zeros((2, self._count))
-        self._covariance = self._START.copy()
-        self._fallen_v = np.zeros(self._count)
+        self._a_v: FloatArray = np.zeros(self._count)
+        self._b_ohm: FloatArray = np.zeros(self._count)
+        self._covariance = self._START
+        self._fallen_v: FloatArray = np.zeros(self._count)
         self._learnt_s = 0.0
 
     def update(
@@ -299,28 +300,37 @@ class _ShortDetector:
         if not math.isfinite(current_a):
             out[:] = math.nan
             return
-        regressor = np.array([1.0, current_a])
-        error_v = deviation_v - regressor @ self._a_b
-        known = ~np.isnan(error_v)
-        if not known.all():
-            error_v = np.where(known, error_v, 0.0)
+        error_v = deviation_v - self._a_v
+        error_v -= self._b_ohm * current_a
+        if math.isnan(float(error_v.sum())):
+            np.nan_to_num(error_v, copy=False)  # an unmeasured cell learns nothing
         warm = self._learnt_s >= self._WARM_UP_S
-        lesson_v = (
-            np.clip(error_v, -self._LARGEST_LESSON_V, self._LARGEST_LESSON_V) if warm else error_v
-        )
-        product = self._covariance @ regressor
-        gain = product / (1.0 + float(regressor @ product))
-        self._a_b += np.outer(gain, lesson_v)
-        covariance = self._covariance - np.outer(gain, product)
-        forgotten = covariance * math.exp(step_s / self._FORGETTING_S)
-        # Without movement of the current its direction would grow without bound.
-        if forgotten[0, 0] < self._START[0, 0] and forgotten[1, 1] < self._START[1, 1]:
-            covariance = forgotten
-        self._covariance = covariance
+        lesson_v = error_v
+        if warm:
+            largest_v = self._LARGEST_LESSON_V
+            lesson_v = np.minimum(np.maximum(error_v, -largest_v), largest_v)
+        gain_a, gain_b = self._learn(current_a, step_s)
+        self._a_v += gain_a * lesson_v
+        self._b_ohm += gain_b * lesson_v
         self._learnt_s += step_s
         share = min(step_s / self._SMOOTHING_S, 1.0)
-        self._fallen_v += share * (-error_v - self._fallen_v)
+        self._fallen_v *= 1.0 - share
+        self._fallen_v -= share * error_v
         out[:] = self._fallen_v if warm else math.nan
+
+    def _learn(self, current_a: float, step_s: float) -> tuple[float, float]:
+        """Renew the covariance with the regressor (1, current); the gains of a and b."""
+        aa, ab, bb = self._covariance
+        product_a, product_b = aa + ab * current_a, ab + bb * current_a
+        scale = 1.0 / (1.0 + product_a + product_b * current_a)
+        gain_a, gain_b = product_a * scale, product_b * scale
+        aa, ab, bb = aa - gain_a * product_a, ab - gain_a * product_b, bb - gain_b * product_b
+        # Without movement of the current its direction would grow without bound.
+        growth = math.exp(step_s / self._FORGETTING_S)
+        if aa * growth < self._START[0] and bb * growth < self._START[2]:
+            aa, ab, bb = aa * growth, ab * growth, bb * growth
+        self._covariance = (aa, ab, bb)
+        return gain_a, gain_b
 
 
 class _ResponseDetector:
