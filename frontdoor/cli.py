@@ -97,6 +97,11 @@ COMMANDS = {
         _tool("record"),
     ),
     "replay": Command("play a bag into one node or into the graph", "replay BAG", _tool("replay")),
+    "why": Command(
+        "why did the pack open? Told from the event memory, with the graph running or not",
+        "why [--index N] [--json] [--state-directory DIR] [--bag DIR]",
+        _tool("why"),
+    ),
     "cells-to-bag": Command(
         "make a bag out of the recording of a real cell",
         "cells-to-bag FILE BAG --pack PACK",

@@ -33,6 +33,7 @@ def test_help_names_every_command() -> None:
         "eval",
         "record",
         "replay",
+        "why",
         "cells-to-bag",
         "results",
         "doctor",

@@ -1,23 +1,109 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every event since the start of the graph reaches the disk."""
+"""Every event since the start of the graph reaches the disk, and the memory knows why it opened."""
 
 import sqlite3
+import time
+from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
-from ibms_msgs.msg import PackState
+import pytest
+
+from ibms_edge.events.reader import EventReader
+from ibms_end.can.bus import BusConfiguration, open_bus
+from ibms_end.can.codec import FrameDecoder, find_message
+from ibms_end.mapping import load_map
+from ibms_msgs.msg import PackState, SwitchCommand
+from ibms_msgs.srv import ExplainOpening
+from ibms_tools import why
+from ibms_tools.bag.reader import BagReader
 from ibms_tools.bench.pack_under_test import PackUnderTest
+
+pytestmark = pytest.mark.graph
+
+CELL, VOLTAGE_V = 37, 4.6
+
+
+def memory_of(pack: PackUnderTest) -> Path:
+    return pack.log.parent / "state" / f"{pack.pack.name}.events.sqlite"
+
+
+@pytest.fixture
+def client(pack: PackUnderTest) -> Iterator[Any]:
+    client = pack._node.create_client(ExplainOpening, "explain_opening")
+    yield client
+    pack._node.destroy_client(client)
+
+
+def last_opening_on_can(pack: PackUnderTest, timeout_s: float) -> dict[str, float] | None:
+    config = pack.pack_file.parent.parent / "can" / "maps" / pack.pack.can_map
+    message = find_message(load_map(config, pack.pack).database, "LastOpening")
+    decoder = FrameDecoder(message, protected=True)
+    bus = open_bus(BusConfiguration("ibms_local", pack.channel), [message.frame_id])
+    try:
+        frame = bus.recv(timeout_s)
+        return None if frame is None else decoder.decode(frame.data)
+    finally:
+        bus.shutdown()
 
 
 def test_the_recorder_has_each_event_though_it_starts_last(pack: PackUnderTest) -> None:
     pack.drive()
     pack.request(PackState.STATE_STANDBY)
     pack.wait_until("standby", lambda: pack.state == PackState.STATE_STANDBY, 5.0)
-    file = pack.log.parent / "state" / f"{pack.pack.name}.events.sqlite"
 
     def missing() -> set[str]:
-        with closing(sqlite3.connect(file)) as database:
+        with closing(sqlite3.connect(memory_of(pack))) as database:
             rows = database.execute("select source || ': ' || text from event").fetchall()
         return set(pack.texts()) - {text for (text,) in rows}
 
     assert "pack_supervisor: off -> standby: ready" in pack.texts()
     pack.wait_until("all events on disk", lambda: not missing(), 3.0)
+
+
+def test_an_opening_is_explained_by_service_command_and_can(
+    client: Any, driving: PackUnderTest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def explain() -> ExplainOpening.Response:
+        return driving._call(client, ExplainOpening.Request(index=0))
+
+    before = explain().openings
+    assert driving.injection.inject("cell_voltage", CELL, VOLTAGE_V).success
+    driving.wait_until("error", lambda: driving.state == PackState.STATE_ERROR, 5.0)
+    driving.injection.inject("cell_voltage", CELL, remove=True)
+    driving.wait_until("memory", lambda: explain().openings == before + 1, 3.0)
+    time.sleep(6.0)  # the freeze frame goes on for 5 s
+
+    answer = explain()
+    assert answer.success
+    assert (answer.reason, answer.cause) == (SwitchCommand.REASON_PROTECTION, 101)
+    assert answer.cause_element == CELL
+    assert answer.cause_value == pytest.approx(VOLTAGE_V, abs=0.01)
+    assert "cell_overvoltage" in answer.message
+    assert answer.freeze_frame_samples > 1000
+
+    seen = last_opening_on_can(driving, 5.0)
+    assert seen is not None
+    assert (seen["Cause"], seen["CauseElement"]) == (101, CELL)
+    assert seen["Openings"] == answer.openings
+
+    with EventReader(memory_of(driving)) as memory:
+        assert memory.check() == "ok"
+        stored = memory.opening(0)
+        assert stored is not None
+        info = memory.frame_of(stored)
+        assert info is not None
+        assert info.complete
+        scans = [m for m in memory.messages(info) if m.topic == "cells/measurement"]
+    period_s = driving.pack.scan_period_s
+    recorded_s = (info.last_ns - info.first_ns) / 1e9
+    assert len(scans) > 0.97 * recorded_s / period_s  # at full rate
+
+    assert why.main(["--state-directory", str(memory_of(driving).parent)]) == 0
+    assert f"cell {CELL}, {VOLTAGE_V:g} V" in capsys.readouterr().out
+    bag = tmp_path / "opening"
+    arguments = ["--state-directory", str(memory_of(driving).parent), "--bag", str(bag)]
+    assert why.main(arguments) == 0
+    with BagReader(bag) as reader:
+        assert reader.counts["/battery/cells/measurement"] == len(scans)

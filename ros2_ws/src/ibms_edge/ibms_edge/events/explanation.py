@@ -109,7 +109,7 @@ def story(explanation: Explanation) -> str:
     if explanation.steps:
         lines.append("What happened, in ms from the first demand:")
         lines += [
-            f"  {step.offset_ms:+9.0f}  {step.event.source}: {step.event.text}"
+            f"  {round(step.offset_ms):+9d}  {step.event.source}: {step.event.text}"
             for step in explanation.steps
         ]
     lines.append(_frame(explanation.frame))

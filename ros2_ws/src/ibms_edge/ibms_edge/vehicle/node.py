@@ -7,26 +7,25 @@ from typing import Annotated, Any
 import can
 import numpy as np
 from msgspec import Meta, Struct
-from rclpy.task import Future
 
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_cell, load_pack
 from ibms_edge.vehicle.battery_state import battery_state
+from ibms_edge.vehicle.last_opening import LastOpening
+from ibms_edge.vehicle.requests import VehicleRequests
 from ibms_end.can.bus import BusConfiguration
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.can.receiver import CanReceiver
 from ibms_end.hardware_node import HardwareNode
 from ibms_end.mapping import load_map
 from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus, ThermalState
-from ibms_msgs.srv import ClearFaults, RequestPackState
 from ibms_ros_common.diagnostics import WARN, Status
 
 _PERIOD_S = 0.1
 _BATTERY_STATE_PERIOD_S = 0.2
+_LAST_OPENING_PERIOD_S = 1.0
 _INPUT_STALE_NS = NS_PER_S
 _LIMITS_STALE_NS = 300_000_000
-_VEHICLE_SILENT_NS = NS_PER_S
-_ANSWER_BUSY = 0xFFFF
 
 
 class VehicleInterfaceParameters(Struct, frozen=True, kw_only=True):
@@ -56,20 +55,28 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
         self._decoder = FrameDecoder(request, protected=True)
         self._encoders = {
             name: FrameEncoder(find_message(database, name))
-            for name in ("VehicleStatus", "VehicleLimits", "VehicleBattery", "VehicleAnswer")
+            for name in (
+                "VehicleStatus",
+                "VehicleLimits",
+                "VehicleBattery",
+                "VehicleAnswer",
+                "LastOpening",
+            )
         }
         self._cells: CellStates | None = None
         self._state: PackState | None = None
         self._limits: PackLimits | None = None
         self._status: ProtectionStatus | None = None
         self._runaway_alarm = False  # kept when thermal control falls silent
-        self._sequence: int | None = None
-        self._request_ns = 0
-        self._vehicle_holds = False
-        self._requests: list[dict[str, float]] = []
         self._shown: tuple[int, ...] = ()
-        self._state_client = self.client("request_pack_state")
-        self._clear_client = self.client("clear_faults")
+        self._requests = VehicleRequests(
+            self.client("request_pack_state"), self.client("clear_faults"), self.clock, self._answer
+        )
+        self._last_opening = LastOpening(
+            self.client("explain_opening"),
+            self.clock,
+            lambda values: self._transmit("LastOpening", values),
+        )
         self._receiver = CanReceiver(
             parameters.bus, [request.frame_id], self.clock, self._on_frame, idle_period_s=0.5
         )
@@ -82,6 +89,7 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
         self.listen("thermal/state", self._on_thermal)
         self.every(_PERIOD_S, self._send)
         self.every(_BATTERY_STATE_PERIOD_S, self._publish_battery_state)
+        self.every(_LAST_OPENING_PERIOD_S, self._last_opening.ask)
         self.diagnose("vehicle", self._report)
 
     def _on_cells(self, message: CellStates) -> None:
@@ -105,46 +113,8 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
 
     def _on_frame(self, message: can.Message, boot_ns: int) -> None:
         values = self._decoder.decode(message.data)
-        if values is None:
-            return
-        self._request_ns = boot_ns
-        sequence = int(values["Sequence"])
-        first, known = self._sequence is None, self._sequence
-        self._sequence = sequence
-        # What a vehicle repeats since before our start is not a new request.
-        if not first and sequence != known:
-            self._requests.append(values)
-
-    def _carry_out_requests(self) -> None:
-        while self._requests:
-            values = self._requests.pop(0)
-            sequence = int(values["Sequence"])
-            if values["ClearFaults"] and self._clear_client.service_is_ready():
-                self._clear_client.call_async(ClearFaults.Request())
-            state = int(values["RequestedState"])
-            if not self._state_client.service_is_ready():
-                self._answer(sequence, int(RequestPackState.Response.CODE_NOT_ACTIVE))
-                continue
-            self._vehicle_holds = state in (PackState.STATE_DRIVE, PackState.STATE_CHARGE)
-            future = self._state_client.call_async(
-                RequestPackState.Request(state=state, requester="vehicle (CAN)")
-            )
-            future.add_done_callback(lambda done, s=sequence: self._answered(s, done))
-        if (
-            self._vehicle_holds
-            and self.clock.boot_ns() - self._request_ns > _VEHICLE_SILENT_NS
-            and self._state_client.service_is_ready()
-        ):
-            self._vehicle_holds = False
-            self._state_client.call_async(
-                RequestPackState.Request(
-                    state=PackState.STATE_STANDBY, requester="silence of the vehicle (CAN)"
-                )
-            )
-
-    def _answered(self, sequence: int, future: Future) -> None:
-        result = future.result()
-        self._answer(sequence, _ANSWER_BUSY if result is None else int(result.code))
+        if values is not None:
+            self._requests.take(values, boot_ns)
 
     def _answer(self, sequence: int, code: int) -> None:
         self._transmit("VehicleAnswer", {"Sequence": sequence, "Code": code})
@@ -152,7 +122,7 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
     # Cyclic frames.
 
     def _send(self) -> None:
-        self._carry_out_requests()
+        self._requests.step()
         self._send_status()
         self._send_limits()
         self._send_battery()

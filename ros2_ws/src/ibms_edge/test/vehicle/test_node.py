@@ -54,8 +54,8 @@ class Vehicle:
         }
         self._request = FrameEncoder(find_message(database, "VehicleRequest"))
         monkeypatch.setattr(alone.node._receiver, "send", self.frames.append)
-        monkeypatch.setattr(alone.node, "_state_client", self.state)
-        monkeypatch.setattr(alone.node, "_clear_client", self.clear)
+        monkeypatch.setattr(alone.node._requests, "_state_client", self.state)
+        monkeypatch.setattr(alone.node._requests, "_clear_client", self.clear)
 
     def newest(self, name: str) -> dict[str, float]:
         message = self.messages[name]
@@ -124,7 +124,7 @@ def test_only_a_new_sequence_is_a_request_and_it_is_answered(vehicle: Vehicle) -
     vehicle.alone.run(0.1)
     assert vehicle.state.requests == []
     vehicle.ask(5, PackState.STATE_DRIVE, clear=True)
-    vehicle.alone.run(0.1)
+    vehicle.alone.run(0.3)
     assert [request.state for request in vehicle.state.requests] == [PackState.STATE_DRIVE]
     assert len(vehicle.clear.requests) == 1
     answer = vehicle.newest("VehicleAnswer")
