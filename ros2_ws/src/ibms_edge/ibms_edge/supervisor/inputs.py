@@ -117,11 +117,17 @@ class Inputs:
             return f"switch control holds the pack open: {words(self.open_reason)}"
         return ""
 
+    @property
+    def is_opening(self) -> bool:
+        """Whether switch control opens or has opened; while it holds for the fuse as well."""
+        return self.commanded == OPEN or self.break_current_hold
+
     def is_overtaken(self, wish: Wish) -> bool:
         """Whether an opening has made the wish void: switch control has it, and was interrupted."""
-        return self.request_sequence == wish.sequence and self.open_reason not in (
-            Reason.REQUEST,
-            Reason.NOT_ARMED,
+        return (
+            self.request_sequence == wish.sequence
+            and self.is_opening
+            and self.open_reason not in (Reason.REQUEST, Reason.NOT_ARMED)
         )
 
 

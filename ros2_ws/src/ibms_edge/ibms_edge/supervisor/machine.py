@@ -255,7 +255,7 @@ class PackSupervisor:
             if inputs.configuration == OPEN:
                 self._opened(now_ns)
             return
-        if inputs.configuration == OPEN or not self.strings.carry(inputs.commanded):
+        if inputs.configuration == OPEN or inputs.is_opening:
             self._fail(now_ns, f"opened unasked: {words(inputs.open_reason)}")
         elif inputs.forbids and self._target is not State.ERROR:
             self._target = State.ERROR

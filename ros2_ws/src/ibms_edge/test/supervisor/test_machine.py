@@ -221,6 +221,16 @@ def test_contactors_that_hold_for_the_fuse_are_told_and_given_time(worlds: World
     assert "held closed" not in world.machine.text
 
 
+def test_an_opening_by_switch_control_is_noticed_while_it_holds_for_the_fuse(
+    worlds: Worlds,
+) -> None:
+    world = driving(worlds)
+    world.show("closed", "closed", Reason.BREAK_CURRENT_HOLD)
+    world.machine.inputs.break_current_hold = True
+    assert world.tick() is State.ERROR
+    assert world.machine.text.startswith("opened unasked: break current hold; the contactors are")
+
+
 def test_holding_for_the_fuse_gives_no_further_time_once_it_is_over(worlds: Worlds) -> None:
     world = worlds()
     world.go_to(Place(State.DRIVE, Substate.OPENING))

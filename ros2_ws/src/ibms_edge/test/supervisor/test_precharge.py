@@ -206,6 +206,13 @@ def test_a_broken_chain_ends_precharge_once_switch_control_had_the_wish(
     assert reason.name.lower().replace("_", " ") in world.machine.text
 
 
+def test_a_bypass_during_precharge_is_no_opening(worlds: Worlds) -> None:
+    world = precharging(worlds)
+    world.machine.inputs.open_reason = Reason.ISOLATE
+    world.tick()
+    assert world.place == (State.PRECHARGE, Substate.PRECHARGING)
+
+
 def test_an_opening_for_protection_that_was_seen_first_may_pass(worlds: Worlds) -> None:
     world = precharging(worlds)
     world.show("open", "open", Reason.PROTECTION)
