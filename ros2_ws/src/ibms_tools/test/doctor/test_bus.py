@@ -36,6 +36,13 @@ def test_seen_missing_and_unknown_messages() -> None:
     assert "AfeHistory" not in good + bad  # sent on request only
 
 
+def test_a_charger_need_not_be_plugged_in() -> None:
+    database = load_databases([DATABASE.parent / "elcon.dbc"])
+    findings = compare(Heard(Counter({0x1806E5F4: 1})), database, "can0")
+    assert "CHARGER does not send ElconStatus" in texts(findings, "OK")
+    assert not texts(findings, "WARN")
+
+
 @pytest.mark.parametrize(("is_expected", "level"), [(True, "FAIL"), (False, "OK")])
 def test_a_silent_bus(monkeypatch: pytest.MonkeyPatch, is_expected: bool, level: str) -> None:
     monkeypatch.setattr(bus, "LISTEN_S", 0.05)

@@ -39,6 +39,7 @@ def test_what_is_shipped_is_right() -> None:
     [
         ("config/packs/ev_96s.yaml", "series: 96", "series: many", "ev_96s.yaml:5"),
         ("config/packs/ev_96s.yaml", "cell: lg_m50", "cell: nothing", "nothing.yaml"),
+        ("config/limits/lg_m50.yaml", "rise_per_s: 0.1", "rise_per_s: 5", "lg_m50.yaml:19"),
         ("config/diagnoses/nmc.yaml", "id: 102", "id: 101", "101 is already"),
         ("config/parameters/edge.yaml", "start_above_v", "start_over_v", "'start_over_v'"),
         ("launch/ibms.launch.xml", "<launch>", "<launch><frobnicate/>", "frobnicate"),
