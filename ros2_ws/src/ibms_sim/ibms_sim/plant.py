@@ -50,6 +50,7 @@ class Plant:
         self._faults = faults
         self._heating = InnerHeating(pack, faults)
         self._wiring = wiring
+        self._has_strings = bool(pack.strings)
         self._fuse = MainFuse(pack, faults)
         limits = [switch.maximum_break_current_a for switch in pack.switching.switches]
         self._break_a = np.array([math.inf if a is None else a for a in limits])
@@ -82,7 +83,8 @@ class Plant:
         self._heating.step(self._step_s)
         conducting = self._conducting
         if self._conducting_ns is None or now_ns - self._conducting_ns > CONTACTS_STALE_NS:
-            conducting = 0
+            # What they cannot break goes on in an arc.
+            conducting &= self.unbreakable
         circuit = self.circuit
         load_a = 0.0
         if circuit.main_closed(conducting) and not self.inverter.zero_requested:
@@ -92,7 +94,7 @@ class Plant:
             load_a += self.charger_a
             self.load_time_s += self._step_s
         wiring, stack = self._wiring, self.stack
-        source = wiring.connect(conducting, self.voltage_v, stack.ohmic_ohm)
+        source = wiring.connect(conducting, self.voltage_v, self._group_ohm)
         if self._fuse.is_open:
             source = None
         circuit.step(conducting, source, load_a, self._step_s, self._faults)
@@ -103,10 +105,16 @@ class Plant:
         self.driving = load_a != 0.0
         self._measure(conducting)
 
+    @property
+    def _group_ohm(self) -> npt.NDArray[np.float64]:
+        # Between strings charge transfer is most of the resistance; left out, their currents would
+        # swing from step to step. A short is met by the ohmic part alone at first, as in a cell.
+        return self.stack.quick_ohm if self._has_strings else self.stack.ohmic_ohm
+
     def _measure(self, conducting: int) -> None:
         """What the sensors at the contacts see after a step."""
         circuit, wiring = self.circuit, self._wiring
-        source = wiring.connect(conducting, self.voltage_v, self.stack.ohmic_ohm)
+        source = wiring.connect(conducting, self.voltage_v, self._group_ohm)
         path = circuit.path_mask(conducting)
         if source is not None and not self._fuse.is_open:
             self.pack_v = source.terminal_v(circuit.current_a)

@@ -4,9 +4,10 @@
 from collections.abc import Callable
 
 import msgspec
+import numpy as np
 import pytest
 
-from ibms_battery.pack import Pack
+from ibms_battery.pack import Pack, StringOfCells, StringVoltage, Switch, Transition
 from ibms_sim.faults import InjectCode
 
 from .conftest import Bench
@@ -102,6 +103,26 @@ def test_the_fuse_ends_what_the_contactors_cannot_break(
     assert bench.last["SwitchFeedback"]["Closed"] == 0
 
 
+def test_contacts_that_a_dead_board_drops_break_only_what_they_can(
+    make_bench: Callable[..., Bench], short_a: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench("robot_12s", change=with_break_current(short_a / 2, fuse=True))
+    bench.connect()
+    bench.inject("link_short", value=10.0)  # about 5 A more than the load
+    bench.run(0.1)
+    monkeypatch.setattr(bench.board, "run_due", lambda wait_s: None)
+    bench.run(0.2)
+    assert current_a(bench) == 0.0
+
+    bench = make_bench("robot_12s", change=with_break_current(10.0, fuse=False))
+    bench.connect()
+    bench.inject("link_short", value=1.0)
+    bench.run(0.1)
+    monkeypatch.setattr(bench.board, "run_due", lambda wait_s: None)
+    bench.run(0.2)
+    assert -current_a(bench) > 40.0
+
+
 def test_a_cleared_fuse_leaves_the_link_to_discharge(bench: Bench) -> None:
     bench.connect()
     link_v = bench.last["PackSensor"]["LinkVoltage"]
@@ -191,6 +212,47 @@ def test_both_switches_of_a_module_closed_short_it(modular: Bench) -> None:
     closed = modular.pack.switching.mask("closed")
     modular.command(closed & ~bits(modular, "series_2"))
     assert modular.device._plant._wiring.group_a[5] == 0.0
+
+
+def two_strings(pack: Pack) -> Pack:
+    """The robot's cells as two strings of six; the right one has a switch of its own."""
+    mains = pack.switching.configurations["closed"]
+    switching = msgspec.structs.replace(
+        pack.switching,
+        switches=[*pack.switching.switches, Switch("right_string")],
+        configurations=pack.switching.configurations | {"both": [*mains, "right_string"]},
+        transitions=[
+            *pack.switching.transitions,
+            Transition("closed", "both", requires_string=StringVoltage("right", 0.5)),
+        ],
+    )
+    strings = [StringOfCells("left", 0, 6), StringOfCells("right", 6, 6)]
+    return msgspec.structs.replace(pack, switching=switching, strings=strings)
+
+
+def left_v(bench: Bench) -> float:
+    return sum(bench.last["AfeMeasurement_00"][f"CellVoltage_{k:02d}"] for k in range(6))
+
+
+def test_strings_in_parallel_share_the_current(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench("robot_12s", change=two_strings)
+    bench.connect()
+    bench.run(0.1)
+    assert bench.last["PackSensor"]["PackVoltage"] == pytest.approx(left_v(bench), abs=0.1)
+    group_a = bench.device._plant._wiring.group_a
+    assert group_a[0] == pytest.approx(-6.0, abs=0.1)
+    assert group_a[6] == 0.0
+    bench.command(bench.pack.switching.mask("both"))
+    shares = []
+    for _ in range(50):
+        bench.run(0.01)
+        shares.append((group_a[0], group_a[6]))
+    assert np.sum(shares, axis=1) == pytest.approx(np.full(50, -6.0), abs=0.1)
+    # The left one has been drained, so the right one carries more at first; nothing swings.
+    assert all(-12.0 < right < left < 6.0 for left, right in shares)
+    assert np.abs(np.diff(shares, axis=0)[10:]).max() < 0.1
+    assert bench.last["PackSensor"]["Current"] == pytest.approx(-6.0, abs=0.5)
+    assert bench.last["PackSensor"]["PackVoltage"] == pytest.approx(left_v(bench), abs=0.1)
 
 
 def test_an_open_modular_pack_shows_no_voltage_at_its_terminals(

@@ -111,6 +111,11 @@ class ElectrochemicalCells:
         """Resistance of a cell that acts at once (groups,)."""
         return self._jump(np.ones(len(self.soc))) * self._resistance_factor
 
+    @property
+    def quick_ohm(self) -> FloatArray:
+        """The same: what acts at once holds charge transfer here."""
+        return self.ohmic_ohm
+
     def step(self, current_a: FloatArray, temperature_c: FloatArray) -> None:
         """Advance by the fixed step; one group has its turn."""
         self._charge_c += current_a * self._step_s

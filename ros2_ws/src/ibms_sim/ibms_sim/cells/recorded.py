@@ -56,6 +56,7 @@ class RecordedStack:
     ) -> None:
         width = simulation.spread
         self.ohmic_ohm: FloatArray = np.zeros(pack.series)
+        self.quick_ohm = self.ohmic_ohm
         self._player = player
         self._offset_v = generator.normal(0.0, width.recorded_voltage_v, pack.series)
         self._offset_k = generator.normal(0.0, width.recorded_temperature_k, pack.series)

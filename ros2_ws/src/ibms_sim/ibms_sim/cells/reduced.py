@@ -28,6 +28,7 @@ _GAINS = np.append(2 / _ROOTS**2, 0.2 - np.sum(2 / _ROOTS**2))
 _RATES = np.append(_ROOTS**2, 600.0)
 _REFRESH_K = 0.1  # change of temperature after which rates are computed anew
 _SURFACE_LIMIT = 1e-3
+_SMALL_A = 1e-6
 
 
 def arrhenius(activation_j_mol: float, temperature_k: FloatArray) -> FloatArray:
@@ -68,6 +69,9 @@ class ReducedCells:
         self._slope = window[:, None, None] / (3600 * self.capacity_ah)
         self._modes: FloatArray = np.zeros((2, len(_RATES), count))
         self._polarisation_v: FloatArray = np.zeros(count)
+        self._current_a: FloatArray = np.zeros(count)
+        self._transfer_v: FloatArray = np.zeros(count)
+        self._exchange_now_a: FloatArray = np.ones((2, count))
         self._temperature_k: FloatArray = np.zeros(count)
         self._refresh(np.full(count, _REFERENCE_K))
 
@@ -75,6 +79,14 @@ class ReducedCells:
     def ohmic_ohm(self) -> FloatArray:
         """Resistance of one cell that acts at once (groups,)."""
         return self._ohmic_ohm
+
+    @property
+    def quick_ohm(self) -> FloatArray:
+        """The same with charge transfer: its voltage at the present current over that current."""
+        slope_ohm = self._thermal_voltage_v * np.sum(0.5 / self._exchange_now_a, axis=0)
+        flows = np.abs(self._current_a) > _SMALL_A
+        current_a = np.where(flows, self._current_a, 1.0)
+        return self._ohmic_ohm + np.where(flows, self._transfer_v / current_a, slope_ohm)
 
     def step(self, current_a: FloatArray, temperature_c: FloatArray) -> None:
         """Advance all groups by the fixed step."""
@@ -95,14 +107,17 @@ class ReducedCells:
             filling = _filling(side, self.soc)
             surface = np.clip(filling + deviation[index], _SURFACE_LIMIT, 1 - _SURFACE_LIMIT)
             exchange = self._exchange_a[index] * np.sqrt(surface * (1 - surface))
+            self._exchange_now_a[index] = exchange
             transfer_v += np.arcsinh(current_a / (2 * exchange))
             potential.append(_potential(side, surface))
             mean.append(_potential(side, filling))
         self.open_circuit_v = mean[1] - mean[0]
+        self._current_a = current_a
+        self._transfer_v = transfer_v * self._thermal_voltage_v
         self.voltage_v = (
             potential[1]
             - potential[0]
-            + transfer_v * self._thermal_voltage_v
+            + self._transfer_v
             + self._polarisation_v
             + self._ohmic_ohm * current_a
         )

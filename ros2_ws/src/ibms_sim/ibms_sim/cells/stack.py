@@ -29,6 +29,10 @@ class CellBank(Protocol):
     def ohmic_ohm(self) -> FloatArray:
         """Resistance of a cell that acts at once (groups,)."""
 
+    @property
+    def quick_ohm(self) -> FloatArray:
+        """The same with charge transfer, at the present current (groups,)."""
+
     def step(self, current_a: FloatArray, temperature_c: FloatArray) -> None:
         """Advance by the bank's fixed step."""
 
@@ -47,6 +51,10 @@ class Stack(Protocol):
     @property
     def ohmic_ohm(self) -> FloatArray:
         """Resistance of each group that acts at once (groups,)."""
+
+    @property
+    def quick_ohm(self) -> FloatArray:
+        """The same with charge transfer, at the present current (groups,)."""
 
     def step(
         self,
@@ -101,6 +109,11 @@ class ModelStack:
     def ohmic_ohm(self) -> FloatArray:
         """Of each group."""
         return self.bank.ohmic_ohm / self._parallel
+
+    @property
+    def quick_ohm(self) -> FloatArray:
+        """Of each group."""
+        return self.bank.quick_ohm / self._parallel
 
     def step(
         self,

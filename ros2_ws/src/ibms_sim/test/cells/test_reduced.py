@@ -57,6 +57,27 @@ def test_voltage_returns_to_the_open_circuit_voltage(parameters: CellParameters)
     assert bank.voltage_v[0] == pytest.approx(bank.open_circuit_v[0], abs=1e-3)
 
 
+@pytest.mark.parametrize("current_a", [0.0, 1e-3, -1.0, 5.0, -50.0])
+def test_quick_resistance_is_what_a_current_meets_at_once(
+    parameters: CellParameters, current_a: float
+) -> None:
+    bank = cells(parameters, np.array([0.6]), 1e-4)  # too short for diffusion
+    rest_v = run(bank, np.zeros(1))[0, 0]
+    met_v = run(bank, np.array([current_a]))[0, 0] - rest_v
+    assert bank.quick_ohm[0] * current_a == pytest.approx(met_v, rel=0.02, abs=1e-9)
+
+
+def test_charge_transfer_resists_the_less_the_more_flows(parameters: CellParameters) -> None:
+    bank = cells(parameters, np.array([0.6]), 1e-4)
+    resistance = []
+    for current_a in (0.0, 1.0, 10.0, 100.0):
+        run(bank, np.array([current_a]))
+        resistance.append(bank.quick_ohm[0])
+    assert resistance == sorted(resistance, reverse=True)
+    assert resistance[0] == pytest.approx(0.028, rel=0.2)  # of the cell's data
+    assert resistance[-1] > bank.ohmic_ohm[0]
+
+
 def test_cold_cells_have_more_resistance(parameters: CellParameters) -> None:
     drops = []
     for temperature_c in (40.0, 25.0, 0.0, -10.0):
