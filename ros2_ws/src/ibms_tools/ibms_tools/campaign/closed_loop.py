@@ -104,7 +104,7 @@ class ClosedLoop:
         self.heard: Callable[[str, Any], None] | None = None
         self._channel = f"{os.getpid()}_{next(_numbers)}"
         create_channel(self._channel, self.clock)
-        bus = BusConfiguration(INTERFACE, self._channel)
+        self.bus = bus = BusConfiguration(INTERFACE, self._channel)  # for further participants
         database = simulation_database(pack_file)
         files = argparse.Namespace(
             pack=pack_file,
