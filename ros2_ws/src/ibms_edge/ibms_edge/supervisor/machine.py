@@ -105,11 +105,11 @@ class PackSupervisor:
             self._begin_attempt(now_ns)
         elif self.state in CONNECTED:
             self._target = wanted
-            text = f"waiting for zero current before {_name(wanted)}"
             if self.zero_current_requested:  # a new target lengthens nothing
-                self._text = text
+                self._text = f"{self.place.substate} before {_name(wanted)}"
             else:
-                self._go(Place(self.state, Substate.ZERO_CURRENT), now_ns, text)
+                leaving = Place(self.state, Substate.ZERO_CURRENT)
+                self._go(leaving, now_ns, f"{leaving.substate} before {_name(wanted)}")
         else:
             self._want(OPEN)
             self._go(Place(wanted, Substate.OPENING), now_ns, f"{_name(wanted)} as requested")
@@ -380,8 +380,11 @@ class PackSupervisor:
             self.cause, self.cause_element = self.inputs.blamed
 
     def _open(self, now_ns: int) -> None:
+        opening = Place(self.state, Substate.OPENING)
+        was_asked_for = self._target is not State.ERROR
+        text = f"{opening.substate} before {_name(self._target)}" if was_asked_for else self._text
         self._want(OPEN)
-        self._go(Place(self.state, Substate.OPENING), now_ns, self._text)
+        self._go(opening, now_ns, text)
 
     def _opened(self, now_ns: int) -> None:
         if self._target is State.ERROR:
