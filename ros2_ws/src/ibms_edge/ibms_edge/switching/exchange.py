@@ -108,11 +108,11 @@ class Timing:
     """Time limits of switch control [s].
 
     The budget is 300 ms from the last good sign to opened feedback. Lost status or feedback: stale
-    limit 180 ms + one period of the loop 20 ms + opening at most 100 ms (15 ms as shipped); what
-    is stale opens everything at once, so no opening order adds to it. Where the board is lost
-    altogether, it opens itself: no permit follows the stale feedback, and its dead-man is 200 ms
-    long. Feedback comes each 10 ms; its limit is that of the status, so that both bear the same
-    pause of the computer.
+    limit 180 ms + one period of the loop 20 ms leave 100 ms for opening (15 ms as shipped) and the
+    frame that shows it (10 ms); what is stale opens everything at once, so no opening order adds to
+    it. Where the board is lost altogether, it opens itself: no permit follows the stale feedback,
+    and its dead-man time is 200 ms. Feedback comes each 10 ms; its limit is that of the status, so
+    that both bear the same pause of the computer.
     """
 
     status_stale_s: float = 0.18
