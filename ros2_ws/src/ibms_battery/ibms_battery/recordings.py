@@ -102,7 +102,7 @@ def load_recording(file: Path, columns: Columns) -> Recording:
     """
     names = [columns.time, columns.voltage, columns.current]
     names += [name for name in (columns.temperature, columns.charge) if name]
-    table = _read(file)
+    table = read_table(file)
     missing = [name for name in names if name not in table.column_names]
     if missing:
         raise RecordingError(
@@ -133,7 +133,8 @@ def load_recording(file: Path, columns: Columns) -> Recording:
     )
 
 
-def _read(file: Path) -> pyarrow.Table:
+def read_table(file: Path) -> pyarrow.Table:
+    """Read a parquet or CSV file; raises RecordingError if that fails."""
     try:
         if file.suffix == ".parquet":
             return pyarrow.parquet.read_table(file)
