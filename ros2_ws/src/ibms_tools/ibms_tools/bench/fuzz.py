@@ -2,7 +2,8 @@
 """``./ibms bench fuzz``: bad frames into everything that receives: what passes, what it causes.
 
 Two equal packs run side by side on a virtual clock, over encoded frames on a bus in memory; one of
-them is sent bad frames between the true ones. What differs was caused by them.
+them is sent bad frames between the true ones. What differs was caused by them. Then the nodes of
+the chain run in closed loop with the simulated pack, and faults have to open it among bad frames.
 """
 
 import argparse
@@ -10,8 +11,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
+import rclpy
 from ament_index_python.packages import get_package_share_directory
+from rclpy.context import Context
 from rich.console import Console
 from rich.table import Table
 
@@ -20,9 +24,11 @@ from ibms_battery.results import Result, measured, write
 from ibms_end.can.codec import data_id_of
 from ibms_end.mapping import load_map
 from ibms_tools.fuzzing.bit_errors import LONGEST_BURST_BITS, undetected_bursts
+from ibms_tools.fuzzing.standing_faults import ALLOWED_DELAY_S, FAULTS, is_masked, run_trial
 from ibms_tools.fuzzing.twins import Findings, compare, deliver_any_payload
 
 _MEMORY_LIMIT_MB = 5.0
+_LOOP_PACK = "robot_12s"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.frames < 1:
         parser.error("--frames must be at least 1")
     console = Console()
-    share = Path(get_package_share_directory("ibms_bringup"))
-    pack_file = share / "config" / "packs" / f"{options.pack}.yaml"
+    pack_file = _share() / "config" / "packs" / f"{options.pack}.yaml"
     start_s = time.monotonic()
     results = errors(pack_file)
     found = compare(pack_file, options.frames, options.seed)
@@ -52,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"of {outputs} outputs from random payloads with the right CRC and counter",
         )
     )
+    results += standing_faults(options.seed)
     results.append(Result("fuzz.time", round(time.monotonic() - start_s, 1), "s"))
     if options.json:
         command = " ".join(["./ibms bench fuzz", *(arguments or sys.argv[1:])])
@@ -129,6 +135,55 @@ def figures(found: Findings, seed: int) -> list[Result]:
             "resident memory after a fifth of the frames against the end",
         ),
     ]
+
+
+def standing_faults(seed: int) -> list[Result]:
+    """The nodes of the chain among bad frames while a fault stands."""
+    pack_file = _share() / "config" / "packs" / f"{_LOOP_PACK}.yaml"
+    context = Context()
+    rclpy.init(args=[], context=context)
+    try:
+        trials = [
+            (
+                run_trial(fault, pack_file, context, None),
+                run_trial(fault, pack_file, context, Random(seed + number)),
+            )
+            for number, fault in enumerate(FAULTS)
+        ]
+    finally:
+        context.try_shutdown()
+    disturbed = [trial for _, trial in trials]
+    frames = sum(trial.frames for trial in disturbed)
+    valid = sum(trial.drove and not trial.opened_early for trial in disturbed)
+    delay_s = max((trial.opening_s or 0.0) - (calm.opening_s or 0.0) for calm, trial in trials)
+    context_text = f"{len(trials)} faults in {_LOOP_PACK}, {frames} bad frames between true ones"
+    return [
+        Result(
+            "fuzz.standing_faults.masked",
+            sum(is_masked(calm, trial) for calm, trial in trials),
+            "1",
+            "== 0",
+            f"{context_text}; {valid} of them still drove when the fault came",
+        ),
+        Result(
+            "fuzz.standing_faults.delay",
+            round(1e3 * delay_s, 1),
+            "ms",
+            f"<= {1e3 * ALLOWED_DELAY_S:g}",
+            "latest opening against the undisturbed pack",
+        ),
+        Result(
+            "fuzz.standing_faults.closed",
+            sum(trial.closed_unasked + trial.closed_again for trial in disturbed),
+            "1",
+            "== 0",
+            "closed before anybody asked, or at a request while the fault stood",
+        ),
+    ]
+
+
+def _share() -> Path:
+    return Path(get_package_share_directory("ibms_bringup"))
 
 
 def _show(results: Sequence[Result], found: Findings, console: Console) -> None:

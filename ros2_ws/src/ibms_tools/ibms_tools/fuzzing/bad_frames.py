@@ -86,7 +86,12 @@ class BadFrames:
         return self._random.choices(list(_SHARES), list(_SHARES.values()))[0]
 
     def batch(self, kind: Kind, count: int) -> list[can.Message]:
-        """Up to ``count`` frames; of true ones out of order only one per identifier at a time."""
+        """Up to ``count`` frames; of true ones out of order only one per identifier at a time.
+
+        None that are made of true frames before one was seen.
+        """
+        if not self._seen and kind not in (Kind.RANDOM, Kind.PAYLOAD, Kind.SPECIAL):
+            return []
         if kind in TRUE_FRAMES:
             return self._out_of_order(kind)[:count]
         return [self._one(kind) for _ in range(count)]

@@ -14,10 +14,11 @@ from ibms_end.can import end_to_end
 from ibms_end.can.end_to_end import Check
 from ibms_tools.fuzzing.bad_frames import Kind
 from ibms_tools.fuzzing.twins import Findings, compare, deliver_any_payload
+from ibms_tools.fuzzing.world import Wish, World
 
 PACKS = Path(__file__).resolve().parents[5] / "config" / "packs"
 PACK_FILE = PACKS / "robot_12s.yaml"
-FRAMES = 40_000
+FRAMES = 20_000
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def traced_bytes() -> int:
 def test_bad_frames_change_nothing(traced: None) -> None:
     found = compare(PACK_FILE, FRAMES, seed=1, memory=traced_bytes)
     assert found.frames == FRAMES
-    # Queues and counters fill up by a little; a frame kept would be 100 bytes for each of 32,000.
+    # Queues and counters fill up by a little; a frame kept would be 100 bytes for each of 16,000.
     assert found.memory_growth_bytes < 200_000
     hold(found)
 
@@ -92,19 +93,17 @@ def test_a_decoder_that_believes_everything_is_noticed(monkeypatch: pytest.Monke
 
 
 def test_a_close_that_nobody_wants_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = SwitchController.step
-    lost: dict[int, int] = {}
+    plain = World.decide
+    steps: dict[int, int] = {}
 
-    def step(self: SwitchController, now_ns: int) -> object:
-        actions = plain(self, now_ns)
-        # Counts its steps; one of the two closes by itself in the middle of the first rest.
-        lost[id(self)] = lost.get(id(self), 0) + 1
-        if lost[id(self)] == 25 and id(self) != min(lost):
-            self._commanded = "precharge"
-        return actions
+    def decide(self: World, wish: Wish) -> int:
+        mask = plain(self, wish)
+        steps[id(self)] = steps.get(id(self), 0) + 1
+        # The second of the two closes by itself, in the middle of the first rest.
+        return mask | (steps[id(self)] == 25 and id(self) != next(iter(steps)))
 
-    monkeypatch.setattr(SwitchController, "step", step)
-    assert disturbed().closes_caused > 0
+    monkeypatch.setattr(World, "decide", decide)
+    assert disturbed().closes_caused == 1
 
 
 def test_a_fault_that_is_not_heard_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
