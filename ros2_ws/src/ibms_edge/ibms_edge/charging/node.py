@@ -18,7 +18,7 @@ from ibms_edge.limits.power_limits import LimitedBy
 from ibms_end.can.bus import BusConfiguration
 from ibms_end.can.receiver import CanReceiver
 from ibms_end.hardware_node import HardwareNode
-from ibms_msgs.msg import CellStates, ChargerState, Event, PackLimits, PackState
+from ibms_msgs.msg import CellStates, ChargerState, Event, PackLimits, PackState, SwitchState
 from ibms_ros_common.diagnostics import ERROR, WARN, Status
 
 _STEP_PERIOD_S = 0.1
@@ -59,7 +59,7 @@ class ChargerInterface(HardwareNode[ChargerInterfaceParameters]):
             pack.groups_in_series,
             cell.maximum_voltage_v,
         )
-        self._groups = pack.groups_in_series
+        self._isolated = np.zeros(0, np.uint8)
         self._link = ElconLink(config / "can")
         self._received: deque[Report] = deque(maxlen=100)  # from the bus thread to the executor
         self._sent, self._sent_ns = NO_OUTPUT, 0
@@ -77,6 +77,7 @@ class ChargerInterface(HardwareNode[ChargerInterfaceParameters]):
         self.listen("pack/limits", self._on_limits)
         self.listen("pack/state", self._on_pack_state)
         self.listen("cells/state", self._on_cells)
+        self.listen("switch/state", self._on_switches)
         self.every(_STEP_PERIOD_S, self._step)
 
     def deactivate(self) -> None:
@@ -114,15 +115,21 @@ class ChargerInterface(HardwareNode[ChargerInterfaceParameters]):
     def _on_cells(self, cells: CellStates) -> None:
         assert self._session is not None
         voltage_v = np.frombuffer(cells.voltage_v, np.float32)
+        if len(self._isolated) == len(voltage_v):
+            voltage_v = voltage_v[self._isolated == 0]
         # With NaN nothing is compared: what is not measured is for protection to judge.
         self._session.take_cells(
             Cells(
                 boot_ns=cells.boot_ns,
                 current_a=cells.current_a,
-                voltage_v=float(voltage_v.mean()) * self._groups,
-                highest_cell_v=float(voltage_v.max()),
+                highest_cell_v=float(voltage_v.max(initial=-math.inf)),
             )
         )
+
+    def _on_switches(self, switches: SwitchState) -> None:
+        assert self._session is not None
+        self._isolated = np.frombuffer(switches.isolated, np.uint8)
+        self._session.take_pack_voltage(switches.pack_voltage_v)
 
     def _step(self) -> None:
         session = self._session

@@ -100,7 +100,6 @@ class Cells:
 
     boot_ns: int
     current_a: float  # charge positive
-    voltage_v: float
     highest_cell_v: float
 
 
@@ -204,8 +203,12 @@ class ChargeSession:
         if self.state is State.UNPLUGGED or not self._in_charge():
             return
         self._excess = self._delivery.current("pack sensor", cells.current_a) or self._excess
-        if cells.current_a > self.rules.tolerance_a:
-            self._excess = self._delivery.voltage("pack", cells.voltage_v) or self._excess
+
+    def take_pack_voltage(self, voltage_v: float) -> None:
+        """Voltage of the pack as the switch board measures it."""
+        cells = self._cells
+        if cells is not None and self._in_charge() and cells.current_a > self.rules.tolerance_a:
+            self._excess = self._delivery.voltage("pack", voltage_v) or self._excess
 
     # What goes out ------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Node ``power_limits``: publishes what the pack can give and take."""
 
-from array import array
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +18,7 @@ from ibms_edge.limits.power_limits import (
     Limits,
     PowerLimits,
 )
-from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus
+from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus, SwitchState
 from ibms_ros_common.diagnostics import WARN, Status
 from ibms_ros_common.node import BmsNode
 
@@ -53,22 +52,23 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
         self._incomplete = 0
         self._status: ProtectionStatus | None = None
         self._state: PackState | None = None
+        self._switches: SwitchState | None = None
         self._last: Limits = NONE_ALLOWED
         self.advertise("pack/limits")
         self.listen("cells/state", self._on_cells)
         self.listen("pack/state", self._on_state)
         self.listen("protection/status", self._on_status)
+        self.listen("switch/state", self._on_switches)
         self.every(_PERIOD_S, self._publish)
         self.diagnose("limits", self._report)
 
     def _on_cells(self, message: CellStates) -> None:
         # A value that is missing once must not stop a vehicle: the last complete message counts
         # until it is stale.
-        measured = (message.voltage_v, message.temperature_c, array("f", [message.current_a]))
-        if any(np.isnan(np.frombuffer(values, np.float32)).any() for values in measured):
-            self._incomplete += 1
-        else:
+        if self._cells_now(message).is_complete:
             self._cells = message
+        else:
+            self._incomplete += 1
 
     def _on_state(self, message: PackState) -> None:
         self._state = message
@@ -76,10 +76,35 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
     def _on_status(self, message: ProtectionStatus) -> None:
         self._status = message
 
+    def _on_switches(self, message: SwitchState) -> None:
+        self._switches = message
+
+    def _cells_now(self, cells: CellStates) -> CellsNow:
+        """State of the cells that carry the pack's current; temperatures of all."""
+
+        def values(field: Any) -> FloatArray:
+            return np.frombuffer(field, np.float32).astype(np.float64)
+
+        connected = np.ones(self._pack.series, np.bool_)
+        switches = self._switches
+        if (
+            switches is not None
+            and len(switches.isolated) == self._pack.series
+            and self.clock.boot_ns() - switches.boot_ns <= _INPUT_STALE_NS
+        ):
+            connected = np.frombuffer(switches.isolated, np.uint8) == 0
+        return CellsNow(
+            voltage_v=values(cells.voltage_v)[connected],
+            temperature_c=values(cells.temperature_c),
+            soc=values(cells.soc)[connected],
+            resistance_ohm=values(cells.resistance_ohm)[connected],
+            current_a=cells.current_a,
+        )
+
     def _publish(self) -> None:
         now_ns = self.clock.boot_ns()
         cells, state, status = self._cells, self._state, self._status
-        voltage_v = 0.0
+        voltage_v, groups = 0.0, float(self._pack.groups_in_series)
         if (
             cells is None
             or state is None
@@ -91,15 +116,21 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
             self._last = self._limits.forbid(LimitedBy.FAULT, now_ns)
         elif state.state not in _CONNECTED:
             self._last = self._limits.forbid(LimitedBy.PACK_STATE, now_ns)
+        elif not (present := self._cells_now(cells)).is_complete:  # a bypassed cell came back
+            self._last = self._limits.forbid(LimitedBy.INPUT_STALE, now_ns)
         else:
-            present = _present(cells)
-            voltage_v = float(present.voltage_v.mean()) * self._pack.groups_in_series
+            groups = self._groups(present)
+            voltage_v = float(present.voltage_v.mean()) * groups
             derate = status.reaction >= ProtectionStatus.REACTION_DERATE
             self._last = self._limits.update(present, derate, state.zero_current_requested, now_ns)
-        self.publish("pack/limits", self._message(now_ns, voltage_v))
+        self.publish("pack/limits", self._message(now_ns, voltage_v, groups))
 
-    def _message(self, now_ns: int, voltage_v: float) -> PackLimits:
-        last, series = self._last, self._pack.groups_in_series
+    def _groups(self, present: CellsNow) -> float:
+        """Groups whose voltages add up to the pack's, without bypassed ones."""
+        return self._pack.groups_in_series * len(present.voltage_v) / self._pack.series
+
+    def _message(self, now_ns: int, voltage_v: float, groups: float) -> PackLimits:
+        last = self._last
         return PackLimits(
             header=self.header(),
             boot_ns=now_ns,
@@ -107,8 +138,8 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
             discharge_current_a=last.discharge_current_a,
             charge_power_w=last.charge_current_a * voltage_v,
             discharge_power_w=last.discharge_current_a * voltage_v,
-            charge_voltage_v=series * self._cell.maximum_voltage_v,
-            discharge_voltage_v=series * self._cell.minimum_voltage_v,
+            charge_voltage_v=groups * self._cell.maximum_voltage_v,
+            discharge_voltage_v=groups * self._cell.minimum_voltage_v,
             limited_by=int(last.limited_by),
         )
 
@@ -123,19 +154,6 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
             status.report(WARN, "inputs are stale, limits are zero")
         elif self._last.limited_by is LimitedBy.FAULT:
             status.report(WARN, f"reduced by {_faults(self._status)}")
-
-
-def _present(cells: CellStates) -> CellsNow:
-    def values(field: Any) -> FloatArray:
-        return np.frombuffer(field, np.float32).astype(np.float64)
-
-    return CellsNow(
-        voltage_v=values(cells.voltage_v),
-        temperature_c=values(cells.temperature_c),
-        soc=values(cells.soc),
-        resistance_ohm=values(cells.resistance_ohm),
-        current_a=cells.current_a,
-    )
 
 
 def _faults(status: ProtectionStatus | None) -> str:

@@ -41,6 +41,12 @@ class CellsNow:
     resistance_ohm: FloatArray  # of each group; NaN where unknown: the rated one counts
     current_a: float  # of the pack, charge positive
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all is known that limits need."""
+        measured = (self.voltage_v, self.temperature_c, np.array([self.current_a]))
+        return all(values.size and not np.isnan(values).any() for values in measured)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

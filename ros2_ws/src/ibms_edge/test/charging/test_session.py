@@ -48,6 +48,7 @@ class Bench:
         self.limit_a = 95.0
         self.limited_by = LimitedBy.RATING
         self.cell_v = 3.8
+        self.excess_v = 0.0  # what the switch board measures more than the cells
         self.speaks = {"limits", "pack", "cells"}
 
     def state(self) -> State:
@@ -77,7 +78,8 @@ class Bench:
             limit = Allowed(now, self.limit_a, GROUPS * CELL_V, self.limited_by)
             session.take_allowed(limit)
         if "cells" in self.speaks:
-            session.take_cells(Cells(now, delivered_a, GROUPS * self.cell_v, self.cell_v))
+            session.take_cells(Cells(now, delivered_a, self.cell_v))
+            session.take_pack_voltage(GROUPS * self.cell_v + self.excess_v)
         self.asked = session.step(now)
         self.news += session.news
         session.news.clear()
@@ -252,6 +254,14 @@ def test_more_than_asked_for_stops_at_once_with_an_error(charging: Bench, source
     (severity, text) = charging.news[-1]
     assert severity is Severity.ERROR
     assert text.startswith(f"over-delivery: the {source} shows 19.2 A, at most 16.0 A")
+
+
+def test_more_voltage_than_asked_for_stops_as_well(charging: Bench) -> None:
+    charging.run(2.0, cell_v=4.19, excess_v=10.0)
+    assert charging.state() is State.CHARGING
+    charging.run(1.0, excess_v=20.0)
+    assert charging.state() is State.FAULT
+    assert charging.news[-1][1].startswith("over-delivery: the pack shows 422.2 V, at most 403.2 V")
 
 
 def test_what_gave_too_much_is_not_asked_again_without_a_new_wish(charging: Bench) -> None:

@@ -129,7 +129,8 @@ class ClosedLoop:
             if self._pauses and self._random.random() < STEP_S / MEAN_TURN_S:
                 draws = not draws
             self.most_a = max(self.most_a, abs(current_a))
-            stack.step(current_a, self._nothing, self._nothing, Actuation(), 0.0)
+            everywhere_a = np.full(PACK.series, current_a)
+            stack.step(everywhere_a, self._nothing, self._nothing, Actuation(), 0.0)
             self._check(charging, current_a)
 
     def _check(self, charging: bool, current_a: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ibms_edge.limits.node import PowerLimitsNode
-from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus
+from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus, SwitchState
 from ibms_ros_common.diagnostics import Status
 
 Start = Callable[..., Any]
@@ -97,6 +97,28 @@ def test_a_request_for_zero_current_withdraws_the_limits_without_a_jump(start: S
     limits = alone.newest("pack/limits")
     assert (limits.discharge_current_a, limits.charge_current_a) == (0.0, 0.0)
     assert limits.limited_by == PackLimits.LIMIT_PACK_STATE
+
+
+def test_a_bypassed_cell_limits_nothing_and_adds_no_voltage(start: Start) -> None:
+    alone = start(PowerLimitsNode)
+    alone.run(12.0)
+
+    def with_an_empty_module(message: CellStates) -> None:
+        message.voltage_v = array("f", [2.4, 2.4, 2.4, nan] + [3.7] * 8)
+        alone.node._on_cells(message)
+
+    alone.node.inputs["cells/state"].handler = with_an_empty_module
+    bypassed = array("B", [1] * 4 + [0] * 8)
+    for _ in range(15):
+        alone.hear("switch/state", SwitchState(isolated=bypassed))
+        alone.run(0.1)
+    limits = alone.newest("pack/limits")
+    assert limits.limited_by == PackLimits.LIMIT_RATING
+    assert limits.charge_voltage_v == pytest.approx(8 * 4.2)
+    assert limits.discharge_power_w == pytest.approx(limits.discharge_current_a * 8 * 3.7, rel=1e-5)
+    # What is not shown as bypassed counts.
+    alone.run(1.0)
+    assert alone.newest("pack/limits").limited_by == PackLimits.LIMIT_INPUT_STALE
 
 
 def test_a_fault_that_derates_is_named(start: Start) -> None:
