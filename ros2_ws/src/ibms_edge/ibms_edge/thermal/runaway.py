@@ -31,13 +31,11 @@ class RunawayAlarm:
         self._is_same_run = False
 
     def told(self, detection: Detection | None) -> None:
-        """Protection's event of the detection, whose time counts also for a latecomer.
+        """Protection's event of the detection, from which a latecomer learns when it was.
 
         None: its event that the fault is over, so what was told before is of the past.
         """
         self._told = detection
-        if self.detection is not None and detection is not None:
-            self.detection = detection
 
     def status(self, is_active: bool, iteration: int, seen: Detection) -> bool:
         """A verdict of protection; returns whether the alarm was raised or ended by it.

@@ -17,14 +17,19 @@ def test_it_stands_from_the_verdict_until_the_fault_is_dropped() -> None:
     assert alarm.detection is None
 
 
-def test_the_time_of_protections_event_counts_whichever_comes_first() -> None:
-    told_first = RunawayAlarm()
-    told_first.told(EARLY)
-    told_first.status(True, 1, LATE)
-    told_last = RunawayAlarm()
-    told_last.status(True, 1, LATE)
-    told_last.told(EARLY)
-    assert told_first.detection == told_last.detection == EARLY
+def test_a_latecomer_takes_the_time_of_protections_event() -> None:
+    alarm = RunawayAlarm()
+    alarm.told(EARLY)
+    alarm.status(True, 400, LATE)
+    assert alarm.detection == EARLY
+
+
+def test_the_time_does_not_change_while_the_alarm_stands() -> None:
+    alarm = RunawayAlarm()
+    alarm.status(True, 1, EARLY)
+    alarm.told(LATE)
+    alarm.status(True, 2, LATE)
+    assert alarm.detection == EARLY
 
 
 def test_an_event_alone_raises_nothing_and_one_that_is_over_does_not_date_the_next() -> None:
