@@ -12,7 +12,7 @@ from rclpy.serialization import deserialize_message
 
 from ibms_battery.clock import NS_PER_S, Clock, VirtualClock
 from ibms_battery.pack import load_pack
-from ibms_edge.events.diagnoses import demanding, in_words
+from ibms_edge.events.diagnoses import demanding, in_words, lockouts
 from ibms_edge.events.explanation import explain, story
 from ibms_edge.events.frame import FreezeFrames
 from ibms_edge.events.reader import EventReader, MemoryReadError
@@ -74,7 +74,8 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
             parameters.diagnoses
             or Path(parameters.pack).parent.parent / "diagnoses" / pack.diagnoses
         )
-        self._table = table
+        self._diagnoses = in_words(table.diagnoses)
+        self._lockouts = lockouts(table.diagnoses)
         self._switches = pack.switching.switches
         replayed = isinstance(self.clock, VirtualClock)
         self._boot_id = _REPLAY if replayed else _BOOT_ID.read_text().strip()
@@ -161,9 +162,9 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
         return EventStore(
             self._path,
             self._boot_id,
-            lockouts=self._table.lockouts,
+            lockouts=self._lockouts,
             wear=self._wear,
-            diagnoses=in_words(self._table.diagnoses),
+            diagnoses=self._diagnoses,
         )
 
     def _on_open(self, store: EventStore) -> None:

@@ -145,12 +145,12 @@ class EventReader:
         """The freeze frame around an opening; None if there is none (any more)."""
         rows = self._rows(
             "SELECT frame.id, trigger_ns, wall_ns, complete, sum(messages), min(first_ns),"
-            " max(last_ns) FROM frame JOIN piece ON piece.frame = frame.id WHERE boot = ?"
-            " GROUP BY frame.id HAVING trigger_ns - ? <= ? AND max(last_ns) + ? >= ?"
-            " ORDER BY frame.id LIMIT 1",
+            " max(last_ns) FROM frame JOIN piece ON piece.frame = frame.id"
+            " WHERE boot = ? AND trigger_ns BETWEEN ? AND ?"
+            " GROUP BY frame.id HAVING max(last_ns) + ? >= ? ORDER BY frame.id LIMIT 1",
             stored.boot,
-            frame.BEFORE_NS,
-            stored.opening.boot_ns,
+            stored.opening.boot_ns - frame.LONGEST_NS,
+            stored.opening.boot_ns + frame.BEFORE_NS,
             frame.AFTER_NS,
             stored.opening.boot_ns,
         )

@@ -66,6 +66,7 @@ class EventStore:
         boot_id: names the boot of the computer that all times belong to.
         lockouts: diagnoses that are kept as lock-outs when they come and removed when they go.
         wear: what an opening of a switch with a current [A] adds to which switch; None: nothing.
+            The current is NaN where it was not measured.
         diagnoses: the table of diagnoses in words.
         events: number of events to keep.
         size_bytes: size of the database; the write-ahead log beside it adds some megabytes.
@@ -296,7 +297,7 @@ class EventStore:
         return cursor.rowcount > 0
 
     def _keep_wear(self, event: EventRecord) -> bool:
-        if event.kind != SWITCHED or event.element < 0 or event.value != event.value:
+        if event.kind != SWITCHED or event.element < 0:
             return False
         added = self._wear(event.element, event.value) if self._wear is not None else None
         if added is None:

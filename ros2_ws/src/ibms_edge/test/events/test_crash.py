@@ -35,19 +35,18 @@ class Acknowledged:
 
 
 def record_until_killed(
-    path: Path, said: Acknowledged, delay_s: float, run: int, size_bytes: int
-) -> bool:
-    """Run a recording process and kill it; returns whether it had begun to record."""
+    path: Path, said: Acknowledged, chance: random.Random, run: int, size_bytes: int
+) -> None:
+    """Run a recording process and kill it."""
     process = subprocess.Popen(
         [sys.executable, str(WRITER), *map(str, (path, run * 100_000, run, size_bytes))],
         stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
     begun = b""
-    # Every third kill comes at any time since the start, the others while it records.
-    if run % 3:
-        begun = process.stdout.readline()
-    time.sleep(delay_s)
+    if run % 3:  # the others are killed at any time since the start
+        begun = b"".join(process.stdout.readline() for _ in range(chance.randrange(1, 40)))
+    time.sleep(chance.uniform(0.0, (0.15, 0.0, 0.02)[run % 3]))
     process.send_signal(signal.SIGKILL)
     output = begun + process.stdout.read()
     process.stdout.close()
@@ -58,7 +57,6 @@ def record_until_killed(
             said.events.add(int(number))
         elif what != "open":
             {"opening": said.openings, "piece": said.pieces}[what].add(int(number))
-    return bool(output)
 
 
 def check(path: Path, said: Acknowledged) -> None:
@@ -89,27 +87,25 @@ def check(path: Path, said: Acknowledged) -> None:
         assert openings_of_switch == switched
 
 
-def kill_many_times(path: Path, kills: int, seed: int, size_bytes: int) -> int:
+def kill_many_times(path: Path, kills: int, seed: int, size_bytes: int) -> None:
     chance = random.Random(seed)
     said = Acknowledged()
-    recorded = 0
     for number in range(kills):
-        delay_s = chance.uniform(0.0, 0.15)
-        recorded += record_until_killed(path, said, delay_s, number, size_bytes)
+        record_until_killed(path, said, chance, number, size_bytes)
         if path.exists():
             check(path, said)
-    assert len(said.events) > 10 * recorded, "too little was recorded for the test to mean anything"
-    return recorded
+    assert len(said.events) > 5 * kills, "too little was recorded for the test to mean anything"
+    assert said.pieces
 
 
 def test_thirty_kills_at_random_times_lose_nothing(tmp_path: Path) -> None:
-    assert kill_many_times(tmp_path / "events.sqlite", 30, 1, 6_000_000) >= 20
+    kill_many_times(tmp_path / "events.sqlite", 30, 1, 1_000_000)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_four_hundred_kills_at_random_times_lose_nothing(tmp_path: Path) -> None:
-    assert kill_many_times(tmp_path / "events.sqlite", 400, 2, 30_000_000) >= 300
+    kill_many_times(tmp_path / "events.sqlite", 400, 2, 30_000_000)
 
 
 # Power loss

@@ -321,7 +321,6 @@ def test_wear_adds_up_once_per_opening(open_store: Open) -> None:
     assert not store.add(switched).wear
     assert store.add(replace(switched, boot_ns=6)).wear
     assert not store.add(replace(switched, boot_ns=7, element=-1)).wear
-    assert not store.add(replace(switched, boot_ns=8, value=math.nan)).wear
     assert not store.add(replace(switched, boot_ns=9, element=2)).wear
     assert list(store.wear()) == ["switch 1"]
     use = store.wear()["switch 1"]

@@ -15,14 +15,14 @@ SWITCH = Switch(
 
 @pytest.mark.parametrize(
     ("current_a", "under_load", "above_break"),
-    [(0.3, 0, 0), (-40.0, 1, 0), (1000.0, 1, 0), (-1001.0, 1, 1)],
+    [(0.3, 0, 0), (-40.0, 1, 0), (1000.0, 1, 0), (-1001.0, 1, 1), (math.nan, 1, 0)],
 )
 def test_each_opening_is_counted_by_its_current(
     current_a: float, under_load: int, above_break: int
 ) -> None:
     use = use_of_opening(SWITCH, current_a)
     assert (use.operations, use.under_load, use.above_break) == (1, under_load, above_break)
-    assert use.life_used == pytest.approx(1 / 200_000) or abs(current_a) > 50.0
+    assert (use.life_used == pytest.approx(1 / 200_000)) == (abs(current_a) <= 50.0)
 
 
 def test_a_higher_current_uses_more_life() -> None:
