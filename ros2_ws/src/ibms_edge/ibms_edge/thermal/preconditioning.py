@@ -43,7 +43,7 @@ class Situation:
         if not self.supervised:
             return "the pack supervisor is silent"
         if not self.judged:
-            return "protection is silent"
+            return "protection has judged no fresh scan"
         if self.fault:
             return "a fault stands that opens the pack"
         if not self.state_allows:
