@@ -71,7 +71,7 @@ class Onlooker:
             handle, kind = source.subscription.handle, source.subscription.msg_type
             while (taken := handle.take_message(kind, True)) is not None:
                 data, info = taken
-                self._count(source, info["publication_sequence_number"])
+                self._count(source, info.get("publication_sequence_number"))
                 # Stamped in wall time; a step of it moves no message out of this interval.
                 received_ns = info["received_timestamp"] + offset_ns
                 received_ns = max(self._fetched_ns, min(received_ns, now_ns))
