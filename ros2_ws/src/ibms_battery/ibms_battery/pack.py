@@ -181,6 +181,22 @@ class Switching(Struct, forbid_unknown_fields=True, frozen=True):
         """Bit mask of the named switches."""
         return sum(1 << self.index(name) for name in names)
 
+    def is_whole(self, closed: int) -> bool:
+        """True if the switches ``closed`` hold each bypassable cell in the circuit or lead past it.
+
+        Where they do neither, e.g. while all is open, the string of cells is interrupted and has no
+        voltage that the cells would add up to.
+        """
+        return all(
+            closed & mask == mask
+            for bypass in self.bypasses
+            for mask in [
+                self.mask_of(bypass.opens)
+                if closed & self.mask_of(bypass.opens)
+                else self.mask_of(bypass.closes)
+            ]
+        )
+
 
 class Precharge(Struct, forbid_unknown_fields=True, frozen=True):
     """Precharge of the load's link capacitance."""

@@ -205,6 +205,29 @@ def test_a_good_cell_loads() -> None:
 
 
 @pytest.mark.parametrize(
+    ("closed", "whole"),
+    [
+        (["series_1", "series_2", "series_3"], True),
+        (["series_1", "bypass_2", "series_3", "main_negative"], True),
+        (["bypass_1", "bypass_2", "bypass_3"], True),
+        (["series_1", "series_3"], False),
+        (["main_negative", "main_positive", "precharge"], False),
+        ([], False),
+    ],
+)
+def test_the_cells_add_up_to_a_voltage_only_where_no_module_is_left_open(
+    closed: list[str], whole: bool
+) -> None:
+    config = Path(__file__).resolve().parents[4] / "config"
+    switching = load_pack(config / "packs" / "robot_12s_modular.yaml").switching
+    assert switching.is_whole(switching.mask_of(closed)) is whole
+
+
+def test_a_pack_without_bypasses_is_always_whole(pack: Pack) -> None:
+    assert pack.switching.is_whole(0)
+
+
+@pytest.mark.parametrize(
     ("pack_v", "link_v", "discharged"),
     [
         (14.0, 0.0, True),
