@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_pack
 from ibms_edge.protection.table import Diagnosis, load_table
-from ibms_edge.supervisor.inputs import Fault, Wish
+from ibms_edge.supervisor.inputs import Fault
 from ibms_edge.supervisor.machine import PackSupervisor
 from ibms_edge.supervisor.states import State, Substate
 from ibms_edge.switching.exchange import Reason
@@ -62,9 +62,7 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         # A restarted supervisor begins above every sequence used before, and for years below the
         # wrap: nobody asks ten times per second all the time.
         sequence = self.clock.boot_ns() // _SEQUENCE_STEP_NS & 0xFFFFFFFF
-        self._machine = PackSupervisor(
-            pack, wish=Wish(sequence=sequence), entered_ns=self.clock.boot_ns()
-        )
+        self._machine = PackSupervisor(pack, self.clock.boot_ns(), sequence)
         self._shown: tuple[Any, ...] = ()
         self._next_publish_ns = 0
         self.advertise("switch/request", "pack/state", "events")
@@ -140,10 +138,9 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         now_ns = self.clock.boot_ns()
         machine = self._machine
         machine.step(now_ns)
-        wish = machine.wish
-        shown = (machine.place, machine.text, wish)
+        shown = (machine.course.place, machine.text, machine.course.wish)
         if shown != self._shown or now_ns >= self._next_publish_ns:
-            if self._shown and self._shown[0] != machine.place:
+            if self._shown and self._shown[0] != machine.course.place:
                 self._tell_move(self._shown[0].state)
             self._shown = shown
             # Kept in step, so that jitter of the timer does not stretch the period.
@@ -153,14 +150,16 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
 
     def _publish(self) -> None:
         machine, now_ns = self._machine, self.clock.boot_ns()
+        course = machine.course
+        cause, element = course.cause
         self.publish(
             "switch/request",
             SwitchRequest(
                 header=self.header(),
                 boot_ns=now_ns,
-                sequence=machine.wish.sequence,
-                configuration=machine.wish.configuration,
-                arm=machine.wish.arm,
+                sequence=course.wish.sequence,
+                configuration=course.wish.configuration,
+                arm=course.wish.arm,
             ),
         )
         self.publish(
@@ -169,13 +168,13 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
                 header=self.header(),
                 boot_ns=now_ns,
                 state=int(machine.state),
-                substate=str(machine.place.substate),
+                substate=str(course.place.substate),
                 precharge_attempt=machine.attempt,
                 requested_state=int(machine.requested),
-                time_in_state_s=(now_ns - machine.entered_ns) / NS_PER_S,
+                time_in_state_s=(now_ns - course.entered_ns) / NS_PER_S,
                 zero_current_requested=machine.zero_current_requested,
-                cause=machine.cause,
-                cause_element=machine.cause_element,
+                cause=cause,
+                cause_element=element,
                 text=machine.text,
             ),
         )
@@ -185,7 +184,7 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         severity = Event.SEVERITY_INFO
         if before is machine.state:
             # Steps within a state are seen on pack/state; a failed attempt is worth keeping.
-            if machine.place != (State.PRECHARGE, Substate.OPENING):
+            if machine.course.place != (State.PRECHARGE, Substate.OPENING):
                 return
             severity = Event.SEVERITY_WARNING
         elif machine.state is State.ERROR:
@@ -197,13 +196,15 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         )
 
     def _tell(self, kind: int, severity: int, text: str) -> None:
-        machine = self._machine
-        self.tell(kind, text, severity, diagnosis=machine.cause, element=machine.cause_element)
+        cause, element = self._machine.course.cause
+        self.tell(kind, text, severity, diagnosis=cause, element=element)
 
     def _report_state(self, status: Status) -> None:
         machine = self._machine
         status.add(
-            state=machine.state.name.lower(), substate=machine.place.substate, text=machine.text
+            state=machine.state.name.lower(),
+            substate=machine.course.place.substate,
+            text=machine.text,
         )
         if machine.state is State.ERROR:
             status.report(ERROR, machine.text)

@@ -28,7 +28,8 @@ class World:
 
     def __init__(self, pack: Pack = ROBOT) -> None:
         self.now_ns = 1_000 * MS
-        self.machine = PackSupervisor(pack, entered_ns=self.now_ns)
+        self.pack = pack
+        self.machine = PackSupervisor(pack, self.now_ns)
         self.status = self.switch = self.current = True
         self.follows = self.hears = self.link_follows = True
         self.moves: list[tuple[Place, Place]] = []
@@ -41,11 +42,11 @@ class World:
 
     @property
     def place(self) -> Place:
-        return self.machine.place
+        return self.machine.course.place
 
     @property
     def wanted(self) -> str:
-        return self.machine.wish.configuration
+        return self.machine.course.wish.configuration
 
     def is_in(self, state: State) -> bool:
         return self.machine.state is state
@@ -58,7 +59,7 @@ class World:
             inputs.status_boot_ns = self.now_ns
         if self.switch:
             inputs.switch_boot_ns = self.now_ns
-            inputs.request_sequence = self.machine.wish.sequence if self.hears else None
+            inputs.request_sequence = self.machine.course.wish.sequence if self.hears else None
         if self.current:
             inputs.current_boot_ns = self.now_ns
         if self.follows:

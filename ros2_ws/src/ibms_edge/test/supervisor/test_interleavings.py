@@ -67,7 +67,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(wanted=st.one_of(st.sampled_from(State), st.integers(-300, 300)))
     def user_asks(self, wanted: int) -> None:
-        place, wish = self.world.place, self.world.machine.wish
+        place, wish = self.world.place, self.world.machine.course.wish
         code, text = self.world.ask(wanted)
         assert isinstance(code, Code)
         assert text
@@ -75,7 +75,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert wanted in REQUESTABLE[place.state]
             self._check_request(place, State(wanted))
         else:
-            assert (self.world.place, self.world.machine.wish) == (place, wish)
+            assert (self.world.place, self.world.machine.course.wish) == (place, wish)
         self._look()
 
     @rule(
@@ -176,8 +176,8 @@ class AnyOrder(RuleBasedStateMachine):
             self.condemned = False
         self._check_demand(demands)
         # No substate is stayed in beyond its limit. A step comes 50 ms later, or after a jump.
-        limit_s = machine.limits.longest_s(STAYS[after].limits, held=True)
-        assert world.now_ns - machine.since_ns <= limit_s * 1e9
+        limit_s = machine.course.limits.longest_s(STAYS[after].limits, held=True)
+        assert world.now_ns - machine.course.since_ns <= limit_s * 1e9
         self._look()
 
     def _check_demand(self, demands: bool) -> None:
@@ -188,15 +188,15 @@ class AnyOrder(RuleBasedStateMachine):
             return
         if self.demanded_ns is None:
             self.demanded_ns = now_ns
-        if machine.wish.configuration == "open":
+        if machine.course.wish.configuration == "open":
             return
         assert machine.inputs.reaction == 4
         assert machine.state in CONNECTED
-        assert now_ns - self.demanded_ns <= machine.limits.zero_current_s * 1e9
+        assert now_ns - self.demanded_ns <= machine.course.limits.zero_current_s * 1e9
 
     def _look(self) -> None:
         """At the wish: a closing never carries the sequence of an opening, nor the other way."""
-        wish = self.world.machine.wish
+        wish = self.world.machine.course.wish
         if wish.configuration == "open":
             assert wish.sequence not in self.sequences_of_closings
             self.sequences_of_openings.add(wish.sequence)
@@ -207,26 +207,26 @@ class AnyOrder(RuleBasedStateMachine):
                 self.arms += 1
             self.sequences_of_closings.add(wish.sequence)
         # One request brings no more attempts than the pack asks for.
-        assert self.arms <= self.world.machine.pack.precharge.attempts
+        assert self.arms <= self.world.pack.precharge.attempts
         self.before = self.world.place
 
     @invariant()
     def only_precharge_and_connected_states_want_switches_closed(self) -> None:
         machine = self.world.machine
-        if machine.wish.configuration != "open":
+        if machine.course.wish.configuration != "open":
             assert machine.state in (State.PRECHARGE, *CONNECTED)
 
     @invariant()
     def zero_current_is_asked_for_before_a_connected_pack_opens(self) -> None:
         machine = self.world.machine
-        if machine.state in CONNECTED and machine.wish.configuration == "open":
+        if machine.state in CONNECTED and machine.course.wish.configuration == "open":
             assert machine.zero_current_requested
 
     @invariant()
     def everything_is_said(self) -> None:
         machine = self.world.machine
         assert machine.text
-        assert machine.place in STAYS
+        assert machine.course.place in STAYS
         assert (machine.attempt > 0) == (machine.state is State.PRECHARGE)
 
 

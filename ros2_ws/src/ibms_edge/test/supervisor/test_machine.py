@@ -98,17 +98,17 @@ def test_nothing_can_be_asked_before_switch_control_has_heard_the_supervisor(wor
 
 
 def test_sequences_wrap(world: World) -> None:
-    world.machine.wish = Wish("open", 0xFFFFFFFF, False)
+    world.machine.course.wish = Wish("open", 0xFFFFFFFF, False)
     world.run(0.2)
     world.ask(State.DRIVE)
-    assert world.machine.wish.sequence == 0
+    assert world.machine.course.wish.sequence == 0
 
 
 def test_a_supervisor_that_falls_silent_begins_anew_from_off(worlds: Worlds) -> None:
     world = driving(worlds)
-    sequence = world.machine.wish.sequence
+    sequence = world.machine.course.wish.sequence
     world.machine.fall_silent(world.now_ns)
-    assert world.machine.wish == Wish("open", sequence + 1, False)
+    assert world.machine.course.wish == Wish("open", sequence + 1, False)
     assert world.run(1.0) is State.STANDBY
 
 
@@ -116,7 +116,7 @@ def test_a_supervisor_that_falls_silent_begins_anew_from_off(worlds: Worlds) -> 
     ("kept", "missing"), [(2, "'precharge' to 'closed'"), (0, "'open' to 'precharge'")]
 )
 def test_a_pack_without_the_way_to_closed_is_refused(world: World, kept: int, missing: str) -> None:
-    pack = world.machine.pack
+    pack = world.pack
     ways = pack.switching.transitions[:kept]
     switching = msgspec.structs.replace(pack.switching, transitions=ways)
     with pytest.raises(ValueError, match=f"no way from {missing}"):
@@ -136,7 +136,7 @@ def test_opening_at_once_is_wanted_in_the_next_step(worlds: Worlds, state: State
     world.tick()
     assert world.is_in(State.ERROR)
     assert world.wanted == "open"
-    assert (world.machine.cause, world.machine.cause_element) == (101, 7)
+    assert world.machine.course.cause == (101, 7)
     assert "cell_overvoltage" in world.machine.text
 
 
@@ -168,7 +168,7 @@ def test_a_board_that_opened_is_noticed_in_the_next_step(worlds: Worlds) -> None
     world.show("open", reason=Reason.NOT_ARMED)
     assert world.tick() is State.ERROR
     assert world.machine.text == "opened unasked: not armed"
-    assert world.machine.cause == 0
+    assert world.machine.course.cause == (0, -1)
 
 
 def test_an_opening_by_switch_control_is_noticed_before_the_contactors_moved(
@@ -186,10 +186,10 @@ def test_the_cause_is_told_though_switch_control_was_heard_before_protection(
     world = driving(worlds)
     world.show("transition", "open", Reason.PROTECTION)
     assert world.tick() is State.ERROR
-    assert world.machine.cause == 0
+    assert world.machine.course.cause == (0, -1)
     world.judge(5, PASSING)
     world.tick()
-    assert (world.machine.cause, world.machine.cause_element) == (101, 7)
+    assert world.machine.course.cause == (101, 7)
 
 
 def test_an_error_without_a_fault_blames_no_fault_of_the_past(worlds: Worlds) -> None:
@@ -198,12 +198,12 @@ def test_an_error_without_a_fault_blames_no_fault_of_the_past(worlds: Worlds) ->
     world.status = False
     assert world.run(0.7) is State.ERROR
     assert world.machine.text == "protection silent"
-    assert world.machine.cause == 0
+    assert world.machine.course.cause == (0, -1)
 
 
 def test_contactors_that_hold_for_the_fuse_are_told_and_given_time(worlds: Worlds) -> None:
     world = driving(worlds)
-    pack = world.machine.pack
+    pack = world.pack
     assert pack.fuse is not None
     world.judge(5, PASSING)
     world.show("closed", "closed", Reason.BREAK_CURRENT_HOLD)
@@ -237,7 +237,7 @@ def test_holding_for_the_fuse_gives_no_further_time_once_it_is_over(worlds: Worl
     world.machine.inputs.break_current_hold = True
     world.run(0.2)
     world.machine.inputs.break_current_hold = False
-    limit_s = 1.0 + world.machine.pack.fuse.clearing_time_s
+    limit_s = 1.0 + world.pack.fuse.clearing_time_s
     assert world.run(limit_s - 0.4) is State.DRIVE
     assert world.run(0.6) is State.ERROR
 
@@ -284,7 +284,7 @@ def test_protection_gives_the_same_time_and_then_the_pack_is_in_error(worlds: Wo
     assert "zero current, then opening: diagnosis 101" in world.machine.text
     world.run(2.2)
     assert world.is_in(State.ERROR)
-    assert world.machine.cause == 101
+    assert world.machine.course.cause[0] == 101
 
 
 def test_the_cause_is_kept_though_the_fault_recovers_while_waiting(worlds: Worlds) -> None:
@@ -293,7 +293,7 @@ def test_the_cause_is_kept_though_the_fault_recovers_while_waiting(worlds: World
     world.tick()
     world.judge(0, close_allowed=True)
     assert world.run(2.2) is State.ERROR
-    assert (world.machine.cause, world.machine.cause_element) == (101, 7)
+    assert world.machine.course.cause == (101, 7)
 
 
 def test_a_second_request_changes_the_target_but_lengthens_nothing(worlds: Worlds) -> None:
@@ -327,7 +327,7 @@ def test_protection_takes_over_a_wait_that_a_user_began(worlds: Worlds) -> None:
     world.judge(4, PASSING)
     world.run(0.7)  # counted from the user's request on
     assert world.is_in(State.ERROR)
-    assert world.machine.cause == 101
+    assert world.machine.course.cause[0] == 101
 
 
 def test_a_request_to_stay_is_refused_once_opening_has_begun(worlds: Worlds) -> None:
@@ -368,7 +368,7 @@ def test_error_is_left_only_when_faults_are_cleared_and_all_is_open(worlds: Worl
     assert "not open but transition" in text
     world.show("open")
     assert world.ask(State.STANDBY)[0] is Code.OK
-    assert world.machine.cause == 0
+    assert world.machine.course.cause == (0, -1)
 
 
 def test_closing_cannot_be_asked_for_in_error(worlds: Worlds) -> None:

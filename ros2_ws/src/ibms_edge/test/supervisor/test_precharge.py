@@ -30,12 +30,12 @@ def precharging(worlds: Worlds, substate: Substate = Substate.PRECHARGING) -> Wo
 
 def test_precharge_wants_a_new_sequence_once_and_closes_within_it(world: World) -> None:
     world.run(0.2)
-    before = world.machine.wish
+    before = world.machine.course.wish
     assert not before.arm
     world.ask(State.DRIVE)
-    assert world.machine.wish == Wish("precharge", before.sequence + 1, True)
+    assert world.machine.course.wish == Wish("precharge", before.sequence + 1, True)
     world.run(1.0)
-    assert world.machine.wish == Wish("closed", before.sequence + 1, True)
+    assert world.machine.course.wish == Wish("closed", before.sequence + 1, True)
     assert world.is_in(State.DRIVE)
     assert world.machine.attempt == 0
 
@@ -80,11 +80,11 @@ def test_too_slow_is_tried_again_after_a_pause_and_then_fails_with_its_cause(
     worlds: Worlds,
 ) -> None:
     world = precharging(worlds)
-    pack = world.machine.pack
+    pack = world.pack
     sequences = []
     for attempt in range(1, pack.precharge.attempts + 1):
         assert world.machine.attempt == attempt
-        sequences.append(world.machine.wish.sequence)
+        sequences.append(world.machine.course.wish.sequence)
         world.run(pack.precharge.timeout_s + 0.1)
         if attempt == pack.precharge.attempts:
             break
@@ -107,7 +107,7 @@ def test_too_slow_is_tried_again_after_a_pause_and_then_fails_with_its_cause(
 
 
 def test_a_pack_may_ask_for_one_attempt_only(worlds: Worlds) -> None:
-    pack = worlds().machine.pack
+    pack = worlds().pack
     once = msgspec.structs.replace(
         pack, precharge=msgspec.structs.replace(pack.precharge, attempts=1)
     )
@@ -154,7 +154,7 @@ def test_a_fault_opens_in_the_next_step_and_one_that_passes_is_waited_for(
     assert world.place == PAUSE
     world.heal()
     assert world.run(0.5) is State.DRIVE
-    assert world.machine.cause == 0
+    assert world.machine.course.cause == (0, -1)
 
 
 def test_a_fault_that_does_not_pass_in_time_ends_it(worlds: Worlds) -> None:
@@ -162,7 +162,7 @@ def test_a_fault_that_does_not_pass_in_time_ends_it(worlds: Worlds) -> None:
     world.judge(5, PASSING)
     assert world.run(9.0) is State.ERROR
     assert world.machine.text.startswith("no further attempt: protection forbids closing: diag")
-    assert (world.machine.cause, world.machine.cause_element) == (101, 7)
+    assert world.machine.course.cause == (101, 7)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_a_new_request_begins_with_the_first_attempt(worlds: Worlds) -> None:
 
 
 def test_waits_that_the_topology_asks_for_lengthen_arming(worlds: Worlds) -> None:
-    pack = worlds().machine.pack
+    pack = worlds().pack
     switching = pack.switching
     waiting = msgspec.structs.replace(switching.transitions[0], after_s=0.7)
     slow = msgspec.structs.replace(
@@ -306,6 +306,6 @@ def test_waits_that_the_topology_asks_for_lengthen_arming(worlds: Worlds) -> Non
             switching, transitions=[waiting, *switching.transitions[1:]]
         ),
     )
-    assert worlds(slow).machine.limits.arming_s == pytest.approx(
-        worlds(pack).machine.limits.arming_s + 0.7
+    assert worlds(slow).machine.course.limits.arming_s == pytest.approx(
+        worlds(pack).machine.course.limits.arming_s + 0.7
     )

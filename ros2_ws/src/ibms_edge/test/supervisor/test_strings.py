@@ -34,9 +34,9 @@ def with_left_string_only(worlds: Worlds, pack: Pack) -> World:
 
 
 def test_a_pack_of_one_string_has_one_configuration_that_carries(world: World) -> None:
-    strings = Strings(world.machine.pack, Limits())
+    strings = Strings(world.pack, Limits())
     assert strings.all_connected == "closed"
-    carrying = filter(strings.carry, world.machine.pack.switching.configurations)
+    carrying = filter(strings.carry, world.pack.switching.configurations)
     assert list(carrying) == ["closed"]
     assert strings.missing("closed") == []
 
@@ -101,14 +101,14 @@ def test_a_string_joins_at_rest_when_its_voltage_fits(worlds: Worlds, parallel_p
     assert world.place == REWIRING
     assert world.wanted == "both"
     assert world.machine.text == "connecting string right"
-    sequence = world.machine.wish.sequence
+    sequence = world.machine.course.wish.sequence
     world.show("transition", "both")
     world.tick()
     world.show("both", "both")
     world.tick()
     assert world.place == CONNECTED
     assert world.machine.text == "drive as requested"
-    assert world.machine.wish.sequence == sequence
+    assert world.machine.course.wish.sequence == sequence
     assert world.run(3.0) is State.DRIVE
 
 

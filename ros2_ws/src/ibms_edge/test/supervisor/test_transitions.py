@@ -156,7 +156,7 @@ def test_a_limited_place_is_left_within_its_limit_whatever_happens(
         world = at(worlds, place)
         event(world)
         # Measured from when the place was entered; steps are 50 ms apart.
-        limit_s = world.machine.limits.longest_s(STAYS[place].limits, held=False)
+        limit_s = world.machine.course.limits.longest_s(STAYS[place].limits, held=False)
         took_s = world.run_until_moved(LONGER_THAN_ANY_LIMIT_S)
         assert took_s is not None, event.__name__
         assert took_s <= limit_s + 0.1, event.__name__
@@ -194,12 +194,12 @@ def test_each_request_in_each_place_is_answered_and_carried_out_or_refused(
     worlds: Callable[[], World], place: Place, wanted: State
 ) -> None:
     world = at(worlds, place)
-    wish = world.machine.wish
+    wish = world.machine.course.wish
     code, text = world.ask(wanted)
     assert text
     if code is not Code.OK:
         assert world.place == place
-        assert world.machine.wish == wish
+        assert world.machine.course.wish == wish
         return
     assert wanted in REQUESTABLE[place.state]
     assert world.machine.requested is wanted
