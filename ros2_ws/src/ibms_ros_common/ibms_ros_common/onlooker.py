@@ -41,7 +41,7 @@ class Onlooker:
         self.lost = 0  # overwritten before they were fetched, or dropped on the way
         # An executor serves all subscriptions of its nodes, so these belong to another one.
         self._node = Node(
-            f"{node.get_name()}_onlooker",
+            f"_{node.get_name()}_onlooker",  # hidden, as names with an underscore are
             context=node.context,
             namespace=node.get_namespace(),
             use_global_arguments=False,

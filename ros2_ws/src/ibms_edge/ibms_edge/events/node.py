@@ -233,15 +233,16 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
             response.code = ExplainOpening.Response.CODE_NOT_ACTIVE
             response.message = "the event recorder is not active"
             return response
-        response.code = ExplainOpening.Response.CODE_NO_SUCH_OPENING
         try:
             with EventReader(self._path) as memory:
                 response.openings = memory.openings()
                 explanation = explain(memory, request.index)
-        except MemoryReadError as error:
+        except MemoryReadError as error:  # nobody knows how many there are
+            response.code = ExplainOpening.Response.CODE_NOT_ACTIVE
             response.message = str(error)
             return response
         if explanation is None:
+            response.code = ExplainOpening.Response.CODE_NO_SUCH_OPENING
             response.message = f"{response.openings} openings are remembered"
             return response
         opening = explanation.opening

@@ -132,8 +132,7 @@ class EventReader:
             zip((field.name for field in fields(Opening)), values, strict=True)
         )
         known["cause_value"] = _or_nan(known["cause_value"])
-        moment = {k: v for k, v in msgspec.json.decode(known["moment"]).items() if v is not None}
-        known["moment"] = Moment(**moment)
+        known["moment"] = self._moment(known["moment"])
         return StoredOpening(Opening(**known), boot, boot_id or "")
 
     def diagnosis(self, identifier: int) -> DiagnosisText | None:
@@ -188,6 +187,14 @@ class EventReader:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _moment(self, text: str) -> Moment:
+        try:
+            known = msgspec.json.decode(text, type=dict[str, Any])
+            measured = {name: value for name, value in known.items() if value is not None}
+            return msgspec.convert(measured, Moment)
+        except msgspec.MsgspecError as error:
+            raise MemoryReadError(f"{self.path}: an opening is damaged: {error}") from error
 
     def _rows(self, statement: str, *values: object) -> list[Any]:
         try:

@@ -151,6 +151,10 @@ def test_without_an_opening_the_answer_says_so(start: Start, tmp_path: Path) -> 
     assert answer.code == ExplainOpening.Response.CODE_NO_SUCH_OPENING
     assert (answer.openings, answer.cause_element) == (0, -1)
     assert math.isnan(answer.cause_value)
+    path_of(tmp_path).rename(tmp_path / "gone")
+    answer = alone.node._on_explain(ExplainOpening.Request(), ExplainOpening.Response())
+    assert answer.code == ExplainOpening.Response.CODE_NOT_ACTIVE  # nobody knows
+    assert "does not exist" in answer.message
     alone.node.trigger_deactivate()
     answer = alone.node._on_explain(ExplainOpening.Request(), ExplainOpening.Response())
     assert answer.code == ExplainOpening.Response.CODE_NOT_ACTIVE

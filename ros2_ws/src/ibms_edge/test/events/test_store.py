@@ -239,6 +239,15 @@ def test_a_freeze_frame_is_readable_piece_by_piece(open_store: Open, path: Path)
         assert reader.messages(info) == piece(98).messages * 2
 
 
+def test_a_damaged_opening_is_said_to_be(open_store: Open, path: Path) -> None:
+    store = open_store()
+    store.put(OPENING)
+    for damage in ("{", "[1]", '{"current_a": "much"}'):
+        store._database.execute("UPDATE opening SET moment = ?", (damage,))
+        with EventReader(path) as reader, pytest.raises(MemoryReadError, match="is damaged"):
+            reader.opening(0)
+
+
 def test_a_frame_of_another_time_does_not_belong_to_an_opening(
     open_store: Open, path: Path
 ) -> None:
