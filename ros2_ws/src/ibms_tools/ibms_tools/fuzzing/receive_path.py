@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import can
 import numpy as np
@@ -11,6 +12,7 @@ from cantools.database.can import Message
 
 from ibms_battery.clock import Clock
 from ibms_battery.pack import Pack
+from ibms_edge.charging.elcon import ElconLink, Report
 from ibms_edge.switching.board_link import BoardLink
 from ibms_edge.switching.controller import FeedbackInput
 from ibms_end.afe.can_driver import CanPackDriver
@@ -43,14 +45,21 @@ class Counts:
 
 
 class ReceivePath:
-    """Receivers and decoders of AFE driver, switch control, slow sensors, vehicle and thermal node.
+    """Receivers and decoders of AFE driver, switch control, sensors, vehicle, thermal and charger.
 
     ``poll`` takes what waits on the bus in the caller's thread. What is delivered is held against
     the ranges of the database at once: ``implausible`` counts values that are neither inside their
     range nor marked as unmeasured.
     """
 
-    def __init__(self, pack: Pack, loaded: LoadedMap, bus: BusConfiguration, clock: Clock) -> None:
+    def __init__(
+        self,
+        pack: Pack,
+        loaded: LoadedMap,
+        can_folder: Path,
+        bus: BusConfiguration,
+        clock: Clock,
+    ) -> None:
         self.implausible = 0
         self.delivered = 0
         self.scans: list[Scan] = []
@@ -67,16 +76,21 @@ class ReceivePath:
         self._monitor = DeviceMonitor(loaded, insulation, bus, clock)
         self._sensors = DeviceMonitor(loaded, environment, bus, clock)
         self._single = [FrameDecoder(find_message(loaded.database, n), True) for n in _SINGLE]
-        self._single_receivers = [
+        single_receivers = [
             CanReceiver(bus, [message_identifier(d.message)], clock, self._take_by(d))
             for d in self._single
         ]
+        self.charger = ElconLink(can_folder)  # its reports have no protection
+        charger_receiver = CanReceiver(
+            bus, [self.charger.report_identifier], clock, self._on_charger_frame
+        )
         self._receivers: list[CanPackDriver | CanReceiver] = [
             self._driver,
             self.link.receiver,
             self._monitor.receiver,
             self._sensors.receiver,
-            *self._single_receivers,
+            *single_receivers,
+            charger_receiver,
         ]
         for hardware in self._receivers:
             hardware.open()
@@ -124,6 +138,11 @@ class ReceivePath:
         if feedback is not None:
             self.feedbacks.append(feedback)
             self._check(self._ranges.holds_feedback(feedback))
+
+    def _on_charger_frame(self, message: can.Message, boot_ns: int) -> None:
+        report = self.charger.decode(message, boot_ns)
+        if report is not None:
+            self._check(self._ranges.holds_report(report))
 
     def _take_by(self, decoder: FrameDecoder) -> Callable[[can.Message, int], None]:
         def take(message: can.Message, _boot_ns: int) -> None:
@@ -188,6 +207,10 @@ class _Ranges:
 
     def holds_feedback(self, feedback: FeedbackInput) -> bool:
         return all(_within(getattr(feedback, name), low) for name, low in self._feedback.items())
+
+    def holds_report(self, report: Report) -> bool:
+        # The charger's protocol can say no more than its data sheet: 1500 V and 500 A.
+        return 0.0 <= report.voltage_v <= 1500.0 and 0.0 <= report.current_a <= 500.0
 
     def holds_insulation(self, message: object) -> bool:
         return _within(message.resistance_ohm, self._ohm)  # type: ignore[attr-defined]

@@ -126,7 +126,7 @@ def compare(
 
 
 def deliver_any_payload(pack_file: Path, frames: int, seed: int) -> tuple[int, int]:
-    """Random payloads with the right counter and CRC, on a bus of their own.
+    """Random payloads with the right counter and CRC, and of the charger, which has neither.
 
     This is what would reach the edge if a bad frame ever passed.
 
@@ -149,6 +149,7 @@ def deliver_any_payload(pack_file: Path, frames: int, seed: int) -> tuple[int, i
             data = bytearray(random.randbytes(length))
             protector.protect(data)
             batch.append(fuzz_frame(identifier, data))
+        batch.append(fuzz_frame(world.path.charger.report_identifier, random.randbytes(8)))
         world.send(batch)
         world.path.scans.clear()
         world.path.feedbacks.clear()

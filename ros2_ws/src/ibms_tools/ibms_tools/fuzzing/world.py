@@ -95,9 +95,9 @@ class World:
         self._channel = f"fuzz_{os.getpid()}_{next(_numbers)}"
         create_channel(self._channel, clock)
         bus = BusConfiguration(INTERFACE, self._channel)
-        maps = pack_file.parent.parent / "can" / "maps"
-        self.loaded = load_map(maps / pack.can_map, pack)
-        self.path = ReceivePath(pack, self.loaded, bus, clock)
+        can_folder = pack_file.parent.parent / "can"
+        self.loaded = load_map(can_folder / "maps" / pack.can_map, pack)
+        self.path = ReceivePath(pack, self.loaded, can_folder, bus, clock)
         self.controller = SwitchController(pack)
         self._board = SwitchBoard(pack.switching.switches, _CHALLENGE, _DEAD_MAN_TIME_S)
         database = self.loaded.database
