@@ -19,6 +19,8 @@ import cantools
 from cantools.autosar.end_to_end import compute_profile5_crc
 from cantools.database.can import Database, Message
 
+_CURRENT_SENSORS = ("PackSensor", "PackSensorRedundant")
+
 
 class ContractError(AssertionError):
     """The other side broke the contract."""
@@ -142,6 +144,10 @@ def run(vehicle: Vehicle) -> list[str]:
         lambda: int(vehicle.newest["VehicleStatus"]["Reaction"].value) < 3,
         5.0,
     )
+    vehicle.watch("identity", lambda: "PackIdentity" in vehicle.newest, 2.0)
+    said = vehicle.newest["PackIdentity"]
+    if (said["SeriesCells"], said["AfeModules"], said["TemperatureSensors"]) != (96, 6, 24):
+        raise ContractError(f"the pack says it is built otherwise: {said}")
     vehicle.closed_masks.clear()
     vehicle.request("drive")
     took = vehicle.watch("drive", lambda: vehicle.state() == "drive", 10.0)
@@ -163,6 +169,12 @@ def run(vehicle: Vehicle) -> list[str]:
     vehicle.watch(
         "current allowed", lambda: vehicle.newest["VehicleLimits"]["DischargeCurrent"] > 1.0, 5.0
     )
+    sensors = [float(vehicle.newest[name]["Current"]) for name in _CURRENT_SENSORS]
+    if abs(sensors[0] - sensors[1]) > 20.0:
+        raise ContractError(f"the two current sensors measure {sensors} A")
+    feedback = vehicle.newest["SwitchFeedback"]
+    if (feedback["InterlockClosed"], feedback["CrashInput"], feedback["SwitchCount"]) != (1, 0, 3):
+        raise ContractError(f"unexpected feedback {feedback}")
     cell, over_v = 37, 4.6
     vehicle.inject(fault=1, element=cell, value=over_v)
     took = vehicle.watch(

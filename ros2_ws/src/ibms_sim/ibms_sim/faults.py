@@ -146,6 +146,10 @@ FAULTS = (
     Fault(
         68, "does_not_open_slow", "switch_board", "switch", "s", 0.0, 10.0, "opens so much later"
     ),
+    Fault(
+        69, "wrong_switch_count", "switch_board", "none", "switches", 1, 24,
+        "the board says it has so many",
+    ),
     Fault(70, "charger_unplugged", "charger", "none", "", 0, 0, "plug of the charger is pulled"),
     Fault(71, "charger_silent", "charger", "none", "", 0, 0, "the charger sends nothing"),
     Fault(

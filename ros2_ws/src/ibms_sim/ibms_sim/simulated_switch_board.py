@@ -194,7 +194,7 @@ class BoardProcess:
             *self._voltages,
             board.last_permit_scan,
             round(board.dead_man_time_s * 1e3),
-            len(board.contactors),
+            round(self._faults.value("wrong_switch_count") or len(board.contactors)),
         )
         self._protection.protect(data)
         self._transmit(packing.fd_frame(packing.SWITCH_FEEDBACK_ID, data))

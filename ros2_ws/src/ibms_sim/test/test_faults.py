@@ -396,6 +396,14 @@ def does_not_open_slow(bench: Bench) -> None:
     assert bench.last["SwitchFeedback"]["Closed"] == 0
 
 
+def wrong_switch_count(bench: Bench) -> None:
+    assert bench.last["SwitchFeedback"]["SwitchCount"] == 3
+    bench.inject("wrong_switch_count", value=5)
+    bench.run(0.05)
+    feedback = bench.last["SwitchFeedback"]
+    assert (feedback["SwitchCount"], feedback["Closed"]) == (5, 0b011)
+
+
 EFFECTS: dict[str, Callable[..., None]] = {
     check.__name__: check
     for check in (
@@ -408,7 +416,7 @@ EFFECTS: dict[str, Callable[..., None]] = {
         gas, shock, humidity, pressure, gas_sensor, insulation_self_test, link_short,
         precharge_open, precharge_slow, link_open, fuse_open, bus_loss, error_frames, weld,
         weld_hidden, does_not_close, interlock_open, emergency_stop, switch_board_silent,
-        interlock_glitch, crash, does_not_open_slow,
+        interlock_glitch, crash, does_not_open_slow, wrong_switch_count,
     )
 }  # fmt: skip
 

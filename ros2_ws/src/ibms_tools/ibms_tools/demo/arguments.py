@@ -43,6 +43,7 @@ _VALUES = {
     "charger_over_delivery": 1.5,
     "precharge_slow": 100.0,
     "does_not_open_slow": 2.0,
+    "wrong_switch_count": 1,
 }
 _INJECTION = re.compile(r"(?P<name>\w+)(:(?P<element>\d+)(:(?P<value>[^:@]+))?)?@(?P<at>[^@]+)")
 
