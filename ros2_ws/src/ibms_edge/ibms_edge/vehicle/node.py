@@ -96,7 +96,13 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
         self._cells = message
 
     def _on_limits(self, message: PackLimits) -> None:
-        self._limits = message
+        before, self._limits = self._limits, message
+        # What the vehicle may take less than before must not wait for the next cycle.
+        if before is not None and (
+            message.charge_current_a < before.charge_current_a
+            or message.discharge_current_a < before.discharge_current_a
+        ):
+            self._send_limits()
 
     def _on_state(self, message: PackState) -> None:
         self._state = message

@@ -87,6 +87,20 @@ def test_limits_go_out_as_they_are_and_as_zero_when_old(vehicle: Vehicle) -> Non
     assert limits["LimitedBy"] == PackLimits.LIMIT_INPUT_STALE
 
 
+def test_a_limit_that_falls_goes_out_at_once_one_that_rises_with_the_cycle(
+    vehicle: Vehicle,
+) -> None:
+    alone = vehicle.alone
+    alone.hear("pack/limits", PackLimits(charge_current_a=10.0, discharge_current_a=30.0))
+    alone.advance(0.1)
+    alone.hear("pack/limits", PackLimits(charge_current_a=10.0, discharge_current_a=20.0))
+    assert vehicle.newest("VehicleLimits")["DischargeCurrent"] == pytest.approx(20.0, abs=0.1)
+    alone.hear("pack/limits", PackLimits(charge_current_a=15.0, discharge_current_a=20.0))
+    assert vehicle.newest("VehicleLimits")["ChargeCurrent"] == pytest.approx(10.0, abs=0.1)
+    alone.advance(0.1)
+    assert vehicle.newest("VehicleLimits")["ChargeCurrent"] == pytest.approx(15.0, abs=0.1)
+
+
 def test_the_battery_is_valid_only_when_everything_is_measured(vehicle: Vehicle) -> None:
     vehicle.alone.run(0.3)
     battery = vehicle.newest("VehicleBattery")
