@@ -102,7 +102,7 @@ def figures(found: Findings, seed: int) -> list[Result]:
             found.accepted.total(),
             "1",
             f"<= {found.accepted_bound:.4g}",
-            f"{context}; passed CRC and counter",
+            f"{context}; {found.expected_accepted:.4g} expected to pass CRC and counter",
         ),
         Result(
             "fuzz.accepted.impossible",

@@ -3,7 +3,8 @@
 
 Kinds differ in what may pass. End-to-end profile 5 rejects every error of up to three bits, every
 odd number of wrong bits and every burst of up to 16 bits for certain, every wrong length, and
-repeated and older counters. Anything else passes its CRC once in 2^16 and its counter in 15 of 256.
+repeated and older counters. Anything else passes its CRC once in 2^16 and its counter in 15 of 256;
+the very first frame of a message has no counter to be held against.
 """
 
 import enum
@@ -96,13 +97,21 @@ class BadFrames:
             return self._out_of_order(kind)[:count]
         return [self._one(kind) for _ in range(count)]
 
-    def expected_to_pass_crc(self, kind: Kind, frames: Sequence[can.Message]) -> float:
-        """How many of the frames have the right CRC on average."""
-        if kind in REJECTED_FOR_CERTAIN:
-            return 0.0
+    @property
+    def never_seen(self) -> frozenset[int]:
+        """Identifiers of which no true frame has come."""
+        return frozenset(self._identifiers) - self._seen.keys()
+
+    def expected_to_pass_crc(self, kind: Kind, frames: Sequence[can.Message]) -> dict[int, float]:
+        """How many of the frames have the right CRC on average, by identifier."""
         share = EVEN_ERRORS_PASS if kind is Kind.MANY_BITS else CRC_PASSES
-        hits = sum(self._lengths.get(frame_identifier(f)) == len(f.data) for f in frames)
-        return share * hits
+        expected: dict[int, float] = {}
+        if kind not in REJECTED_FOR_CERTAIN:
+            for frame in frames:
+                identifier = frame_identifier(frame)
+                if self._lengths.get(identifier) == len(frame.data):
+                    expected[identifier] = expected.get(identifier, 0.0) + share
+        return expected
 
     def _one(self, kind: Kind) -> can.Message:
         random = self._random

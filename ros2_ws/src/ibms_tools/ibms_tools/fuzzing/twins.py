@@ -39,7 +39,9 @@ class Findings:
     sent: Counter[Kind] = field(default_factory=Counter)
     passed_crc: Counter[Kind] = field(default_factory=Counter)
     accepted: Counter[Kind] = field(default_factory=Counter)
-    expected_crc: float = 0.0
+    # Frames that the code lets pass on average, by identifier, and identifiers without true frames.
+    expected_of: dict[int, float] = field(default_factory=dict)
+    without_true: frozenset[int] = frozenset()
     delivered: int = 0
     implausible: int = 0
     closings: int = 0  # of the undisturbed world, so that the figures below mean something
@@ -59,6 +61,20 @@ class Findings:
         return self.passed_crc.total() - sum(self.passed_crc[kind] for kind in TRUE_FRAMES)
 
     @property
+    def expected_crc(self) -> float:
+        """How many pass the CRC on average."""
+        return sum(self.expected_of.values())
+
+    @property
+    def expected_accepted(self) -> float:
+        """How many are accepted on average; of a message without true frames the first one is."""
+        accepted = 0.0
+        for identifier, passing in self.expected_of.items():
+            first = 1.0 - math.exp(-passing) if identifier in self.without_true else 0.0
+            accepted += first + (passing - first) * COUNTER_PASSES
+        return accepted
+
+    @property
     def crc_bound(self) -> float:
         """Most that may pass the CRC: what the code allows on average and three sigma."""
         return three_sigma(self.expected_crc)
@@ -66,7 +82,7 @@ class Findings:
     @property
     def accepted_bound(self) -> float:
         """Most that may be accepted."""
-        return three_sigma(self.expected_crc * COUNTER_PASSES)
+        return three_sigma(self.expected_accepted)
 
     @property
     def certain_accepted(self) -> int:
@@ -119,6 +135,7 @@ def compare(
             memory_before = memory()
     assert memory_before is not None
     found.memory_growth_bytes = memory() - memory_before
+    found.without_true = bad.never_seen
     found.delivered, found.implausible = disturbed.path.delivered, disturbed.path.implausible
     calm.close()
     disturbed.close()
@@ -167,7 +184,8 @@ def _disturb(world: World, bad: BadFrames, count: int, found: Findings) -> None:
     found.sent[kind] += len(frames)
     found.passed_crc[kind] += passed.passed_crc
     found.accepted[kind] += passed.accepted
-    found.expected_crc += bad.expected_to_pass_crc(kind, frames)
+    for identifier, share in bad.expected_to_pass_crc(kind, frames).items():
+        found.expected_of[identifier] = found.expected_of.get(identifier, 0.0) + share
 
 
 def _wish(tick: int) -> Wish:

@@ -80,10 +80,18 @@ def test_an_avoided_identifier_is_never_sent() -> None:
 
 def test_only_frames_that_a_decoder_looks_at_may_pass(bad: BadFrames) -> None:
     hits = bad.batch(Kind.PAYLOAD, 100)
-    assert bad.expected_to_pass_crc(Kind.PAYLOAD, hits) == pytest.approx(100 * CRC_PASSES)
+    expected = bad.expected_to_pass_crc(Kind.PAYLOAD, hits)
+    assert expected.keys() == {message.frame_id for message in TARGETS}
+    assert sum(expected.values()) == pytest.approx(100 * CRC_PASSES)
     misses = [can.Message(arbitration_id=0x7F0, data=bytes(8)) for _ in range(100)]
-    assert bad.expected_to_pass_crc(Kind.RANDOM, misses) == 0.0
-    assert bad.expected_to_pass_crc(Kind.FEW_BITS, hits) == 0.0
+    assert bad.expected_to_pass_crc(Kind.RANDOM, misses) == {}
+    assert bad.expected_to_pass_crc(Kind.FEW_BITS, hits) == {}
+
+
+def test_messages_of_which_no_true_frame_came_are_known(bad: BadFrames) -> None:
+    assert bad.never_seen == frozenset()
+    fresh = BadFrames(TARGETS, [], Random(1))
+    assert fresh.never_seen == {message.frame_id for message in TARGETS}
 
 
 def test_equal_seeds_make_equal_frames() -> None:

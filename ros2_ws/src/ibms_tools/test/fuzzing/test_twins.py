@@ -129,3 +129,12 @@ def test_a_link_that_only_seems_charged_is_noticed(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(SwitchController, "feedback", hopeful)
     assert disturbed(12_000).closes_caused > 0
+
+
+def test_the_first_frame_of_a_message_without_true_ones_counts_as_let_pass() -> None:
+    heard = Findings(expected_of={1: 4.0})
+    assert heard.expected_accepted == pytest.approx(4.0 * 15 / 256)
+    silent = Findings(expected_of={1: 4.0}, without_true=frozenset({1}))
+    # One for the first that passes (it comes with 98 %), the other three by their counter.
+    assert silent.expected_accepted == pytest.approx(0.982 + 3.018 * 15 / 256, rel=0.01)
+    assert silent.accepted_bound == pytest.approx(1.159 + 3 * 1.159**0.5, rel=0.01)
