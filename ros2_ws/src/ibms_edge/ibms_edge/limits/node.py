@@ -74,7 +74,9 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
         self._state = message
 
     def _on_status(self, message: ProtectionStatus) -> None:
-        self._status = message
+        before, self._status = self._status, message
+        if before is not None and _opens(message) and not _opens(before):
+            self._publish()
 
     def _on_switches(self, message: SwitchState) -> None:
         self._switches = message
@@ -112,7 +114,7 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
             or now_ns - min(cells.boot_ns, state.boot_ns, status.boot_ns) > _INPUT_STALE_NS
         ):
             self._last = self._limits.forbid(LimitedBy.INPUT_STALE, now_ns)
-        elif status.reaction >= ProtectionStatus.REACTION_OPEN_AFTER_ZERO_CURRENT:
+        elif _opens(status):
             self._last = self._limits.forbid(LimitedBy.FAULT, now_ns)
         elif state.state not in _CONNECTED:
             self._last = self._limits.forbid(LimitedBy.PACK_STATE, now_ns)
@@ -154,6 +156,11 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
             status.report(WARN, "inputs are stale, limits are zero")
         elif self._last.limited_by is LimitedBy.FAULT:
             status.report(WARN, f"reduced by {_faults(self._status)}")
+
+
+def _opens(status: ProtectionStatus) -> bool:
+    """Whether protection demands opening."""
+    return bool(status.reaction >= ProtectionStatus.REACTION_OPEN_AFTER_ZERO_CURRENT)
 
 
 def _faults(status: ProtectionStatus | None) -> str:

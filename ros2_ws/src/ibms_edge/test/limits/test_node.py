@@ -83,6 +83,17 @@ def test_one_missing_value_stops_no_vehicle_a_lasting_one_does(start: Start) -> 
     assert isinstance(alone.node._cells, CellStates)
 
 
+def test_a_fault_that_opens_is_published_at_once(start: Start) -> None:
+    alone = start(PowerLimitsNode)
+    alone.run(12.0)
+    fault = ProtectionStatus(reaction=ProtectionStatus.REACTION_OPEN_NOW)
+    alone.hear("protection/status", fault)
+    assert alone.newest("pack/limits").limited_by == PackLimits.LIMIT_FAULT
+    count = len(alone.sent)
+    alone.hear("protection/status", fault)
+    assert len(alone.sent) == count
+
+
 def test_a_request_for_zero_current_withdraws_the_limits_without_a_jump(start: Start) -> None:
     alone = start(PowerLimitsNode)
     alone.run(12.0)
