@@ -45,6 +45,12 @@ def test_the_composed_chain_gets_what_its_nodes_would(tmp_path: Path) -> None:
     assert parameters(composed) == set().union(*(parameters(separate[name]) for name in CHAIN))
 
 
+def test_who_names_faults_gets_the_table_that_protection_judges_by(tmp_path: Path) -> None:
+    separate = started(tmp_path, "ibms.launch.xml", "", diagnoses="/mine.yaml")
+    for name in ("protection", "pack_supervisor", "pack_services"):
+        assert any("/mine.yaml" in file.text for file in separate[name].files), name
+
+
 def test_another_way_to_run_the_chain_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match="expected one of: separate, composed"):
         started(tmp_path, chain="threads")
