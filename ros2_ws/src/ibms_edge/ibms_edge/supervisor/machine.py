@@ -134,7 +134,7 @@ class PackSupervisor:
 
     def _refusal_to_close(self, now_ns: int) -> tuple[Code, str]:
         if silent := self._silent(now_ns):
-            return Code.NOT_REACHABLE, f"{silent} is silent"
+            return Code.NOT_REACHABLE, f"silence of {silent}"
         if obstacle := self.inputs.obstacle_to_closing(self.course.wish):
             return Code.FAULT_STANDS, obstacle
         if cooling_s := self._precharge.cools_for_s(now_ns):
@@ -184,7 +184,7 @@ class PackSupervisor:
     def _without_inputs(self, silent: str, now_ns: int) -> None:
         course = self.course
         if self.state in (State.PRECHARGE, *CONNECTED):
-            course.fail(now_ns, f"{silent} silent")
+            course.fail(now_ns, f"silence of {silent}")
         elif self.state in (State.STANDBY, State.REST):
             course.want(OPEN)
             course.go(OFF, now_ns, f"waiting for {silent}")

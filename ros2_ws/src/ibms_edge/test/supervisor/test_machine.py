@@ -86,7 +86,7 @@ def test_closing_is_refused_as_soon_as_an_input_is_silent(world: World) -> None:
     world.now_ns += 600_000_000  # and no step in between
     code, text = world.ask(State.DRIVE)
     assert code is Code.NOT_REACHABLE
-    assert text == "protection and switch control or its board is silent"
+    assert text == "silence of protection and switch control or its board"
 
 
 def test_nothing_can_be_asked_before_switch_control_has_heard_the_supervisor(world: World) -> None:
@@ -197,7 +197,7 @@ def test_an_error_without_a_fault_blames_no_fault_of_the_past(worlds: Worlds) ->
     world.machine.inputs.cause = 105  # first since the last clear, over by now
     world.status = False
     assert world.run(0.7) is State.ERROR
-    assert world.machine.text == "protection silent"
+    assert world.machine.text == "silence of protection"
     assert world.machine.course.cause == (0, -1)
 
 
