@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every event since the start of the graph reaches the disk, and the memory knows why it opened."""
 
+import signal
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -107,3 +108,30 @@ def test_an_opening_is_explained_by_service_command_and_can(
     assert why.main(arguments) == 0
     with BagReader(bag) as reader:
         assert reader.counts["/battery/cells/measurement"] == len(scans)
+
+
+def test_a_recorder_killed_in_the_middle_of_a_freeze_frame_still_knows_why(
+    client: Any, driving: PackUnderTest
+) -> None:
+    assert driving.injection.inject("cell_voltage", CELL + 1, VOLTAGE_V).success
+    driving.wait_until("error", lambda: driving.state == PackState.STATE_ERROR, 5.0)
+    time.sleep(1.0)
+    driving.stop_process("pack_services", signal.SIGKILL)
+    driving.injection.inject("cell_voltage", CELL + 1, remove=True)
+    with EventReader(memory_of(driving)) as memory:
+        assert memory.check() == "ok"
+
+    answers: list[ExplainOpening.Response] = []
+
+    def knows_again() -> bool:
+        # Requests that go to the dead server, while it still looks alive, are never answered.
+        future = client.call_async(ExplainOpening.Request(index=0))
+        future.add_done_callback(lambda done: answers.append(done.result()))
+        time.sleep(0.5)
+        return any(answer.success for answer in answers)
+
+    driving.wait_until("memory", knows_again, 30.0)
+    answer = answers[-1]
+    assert (answer.cause, answer.cause_element) == (101, CELL + 1)
+    assert answer.freeze_frame_samples > 1000
+    assert "incomplete" in answer.message

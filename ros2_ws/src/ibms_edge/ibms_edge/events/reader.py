@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from ibms_battery.clock import NS_PER_S
 from ibms_edge.events import frame
 from ibms_edge.events.records import (
     DiagnosisText,
@@ -19,6 +20,8 @@ from ibms_edge.events.records import (
     Recorded,
 )
 from ibms_edge.events.schema import VERSION
+
+_BARELY_NS = NS_PER_S  # the newest messages are fetched a little later
 
 _EVENT_COLUMNS = ", ".join(field.name for field in fields(EventRecord))
 _OPENING_COLUMNS = ", ".join(field.name for field in fields(Opening))
@@ -146,12 +149,13 @@ class EventReader:
             "SELECT frame.id, trigger_ns, wall_ns, complete, sum(messages), min(first_ns),"
             " max(last_ns) FROM frame JOIN piece ON piece.frame = frame.id"
             " WHERE boot = ? AND trigger_ns BETWEEN ? AND ?"
-            " GROUP BY frame.id HAVING max(last_ns) + ? >= ? ORDER BY frame.id LIMIT 1",
+            " GROUP BY frame.id HAVING max(last_ns) >= ? ORDER BY trigger_ns DESC LIMIT 1",
             stored.boot,
+            # An opening triggers a frame when it is seen, unless one is being recorded: so it is
+            # the newest up to then, and reaches to the opening (its first piece nearly so).
             stored.opening.boot_ns - frame.LONGEST_NS,
-            stored.opening.boot_ns + frame.BEFORE_NS,
-            frame.AFTER_NS,
-            stored.opening.boot_ns,
+            stored.opening.boot_ns + frame.AFTER_NS,
+            stored.opening.boot_ns - _BARELY_NS,
         )
         if not rows:
             return None

@@ -248,16 +248,42 @@ def test_a_damaged_opening_is_said_to_be(open_store: Open, path: Path) -> None:
             reader.opening(0)
 
 
-def test_a_frame_of_another_time_does_not_belong_to_an_opening(
+def test_a_frame_that_ended_before_an_opening_does_not_belong_to_it(
     open_store: Open, path: Path
 ) -> None:
     store = open_store()
     store.put(replace(OPENING, boot_ns=100_000_000_000))
-    store.add_piece(piece(30_000_000_000))
+    store.add_piece(piece(97_000_000_000))
     with EventReader(path) as reader:
         stored = reader.opening(0)
         assert stored is not None
         assert reader.frame_of(stored) is None
+
+
+def test_of_several_frames_the_one_that_was_recorded_then_belongs_to_an_opening(
+    open_store: Open, path: Path
+) -> None:
+    store = open_store()
+    store.put(replace(OPENING, boot_ns=100_000_000_000))
+    for trigger_ns in (70_000_000_000, 100_050_000_000, 106_000_000_000):
+        store.add_piece(piece(trigger_ns))
+    with EventReader(path) as reader:
+        stored = reader.opening(0)
+        assert stored is not None
+        info = reader.frame_of(stored)
+        assert info is not None
+        assert info.trigger_ns == 100_050_000_000
+    # A frame that was begun by a fault long before and extended by the opening.
+    store.put(replace(OPENING, boot_ns=300_000_000_000))
+    store.add_piece(piece(260_000_000_000))
+    late = [Recorded("cells/measurement", 300_000_000_000, b"x")]
+    store.add_piece(Piece(260_000_000_000, 50, late, True, False))
+    with EventReader(path) as reader:
+        stored = reader.opening(0)
+        assert stored is not None
+        info = reader.frame_of(stored)
+        assert info is not None
+        assert (info.trigger_ns, info.messages) == (260_000_000_000, 4)
 
 
 def test_closed_switches_are_remembered_until_an_opening(open_store: Open) -> None:
