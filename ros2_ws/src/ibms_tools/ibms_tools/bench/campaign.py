@@ -8,6 +8,7 @@ the nodes of the chain. The exit code is 1 if a case fails or a diagnosis is not
 import argparse
 import os
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,12 +20,19 @@ from rich.table import Table
 
 from ibms_battery.results import Result, measured, write
 from ibms_tools.campaign.cases import CampaignError, Case, Drawing, Subject
+from ibms_tools.campaign.graph_sample import Comparison, graph_of, run_in_graph, suitable
 from ibms_tools.campaign.provocations import NOT_COVERED
-from ibms_tools.campaign.report import campaign_results, detection_times, quantile
+from ibms_tools.campaign.report import (
+    campaign_results,
+    detection_times,
+    graph_results,
+    quantile,
+)
 from ibms_tools.campaign.trial import Outcome
 from ibms_tools.campaign.workers import run_cases
 
-_SMALL, _LARGE = "robot_12s", "ev_96s"
+_PACKS = ("robot_12s", "ev_96s", "robot_12s_modular")  # most cases on the first: it is small
+_CHANNEL = "43781"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,15 +43,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="draws the cases")
     parser.add_argument("--case", type=int, metavar="ID", help="only this case of the same draw")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument(
+        "--graph",
+        type=int,
+        default=0,
+        metavar="N",
+        help="run N of the cases through the running graph in real time as well, and compare",
+    )
     options = parser.parse_args(arguments)
     console = Console()
     config = Path(get_package_share_directory("ibms_bringup")) / "config"
-    small, large = Subject.load(config, _SMALL), Subject.load(config, _LARGE)
+    subjects = [Subject.load(config, name) for name in _PACKS]
     count = max(options.cases, options.case or 0)
-    cases = Drawing(small, large, options.seed).cases(count)
+    cases = Drawing(subjects, options.seed).cases(count)
     if options.case is not None:
         cases = [case for case in cases if case.number == options.case]
-    uncovered = sorted({*small.uncovered(), *large.uncovered()})
+    uncovered = sorted({name for subject in subjects for name in subject.uncovered()})
     start_s = time.monotonic()
     outcomes = run_with_progress(config, cases, options.jobs, console)
     seconds = time.monotonic() - start_s
@@ -51,12 +66,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.case is not None:
         for outcome in outcomes:
             console.print(outcome, soft_wrap=True)
-    show(outcomes, small, uncovered, seconds, options.seed, console)
+    again = f"--seed {options.seed} --cases {count}"
+    show(outcomes, subjects[0], uncovered, seconds, again, console)
+    results: list[Result] = campaign_results(outcomes, subjects[0], uncovered, seconds)
+    comparisons: list[Comparison] = []
+    if options.graph:
+        comparisons = compare_with_graph(config, outcomes, options.graph, console)
+        results += graph_results(comparisons)
     if options.json:
         command = " ".join(["./ibms bench campaign", *(arguments or sys.argv[1:])])
-        results: list[Result] = campaign_results(outcomes, small, uncovered, seconds)
         write(measured(command, results), options.json)
-    return 1 if failed or uncovered else 0
+    differ = any(comparison.differences for comparison in comparisons)
+    return 1 if failed or uncovered or differ else 0
 
 
 def run_with_progress(
@@ -78,15 +99,37 @@ def run_with_progress(
     return sorted(outcomes, key=lambda one: one.case.number)
 
 
+def compare_with_graph(
+    config: Path, outcomes: Sequence[Outcome], count: int, console: Console
+) -> list[Comparison]:
+    """Run cases of the first pack through the graph, and tell what differs."""
+    virtual = {outcome.case.number: outcome for outcome in outcomes}
+    cases = suitable([outcome.case for outcome in outcomes], _PACKS[0], count)
+    domain = int(os.environ.get("ROS_DOMAIN_ID", "80"))
+    comparisons: list[Comparison] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="ibms_campaign_") as folder,
+        graph_of(config, _PACKS[0], domain, _CHANNEL, Path(folder)) as running,
+    ):
+        for case in cases:
+            comparisons.append(Comparison(virtual[case.number], run_in_graph(running, case)))
+            differences = comparisons[-1].differences
+            verdict = "; ".join(differences) or "same"
+            console.print(
+                f"graph {len(comparisons)} of {len(cases)}: {case.name}: {verdict}", soft_wrap=True
+            )
+    return comparisons
+
+
 def show(
     outcomes: Sequence[Outcome],
     subject: Subject,
     uncovered: Sequence[str],
     seconds: float,
-    seed: int,
+    again: str,
     console: Console,
 ) -> None:
-    """Table of diagnoses, and every failure with what is needed to see it again."""
+    """Table of diagnoses, and every failure with the arguments that show it again."""
     table = Table("diagnosis", "cases", "p50 [s]", "p99 [s]", "max [s]", title="detection")
     for name, times in detection_times(outcomes, subject).items():
         table.add_row(
@@ -103,8 +146,7 @@ def show(
         if outcome.failures:
             case = outcome.case
             console.print(
-                f"[red]case {case.number}[/red] {case.name} "
-                f"(--seed {seed} --cases {len(outcomes)} --case {case.number})",
+                f"[red]case {case.number}[/red] {case.name} ({again} --case {case.number})",
                 soft_wrap=True,
             )
             for failure in outcome.failures:

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -332,9 +333,11 @@ class PackUnderTest:
         request = RequestPackState.Request(state=state, requester="test")
         return self._call(self._state_client, request)
 
-    def clear_faults(self) -> ClearFaults.Response:
-        """Acknowledge all faults."""
-        return self._call(self._clear_client, ClearFaults.Request())
+    def clear_faults(self, identifiers: Sequence[int] = ()) -> ClearFaults.Response:
+        """Acknowledge faults: those named, lock-outs as well, or all that need no naming."""
+        request = ClearFaults.Request()
+        request.diagnosis = array("H", identifiers)
+        return self._call(self._clear_client, request)
 
     def drive(self) -> None:
         """Go to drive, whatever stood before is cleared."""

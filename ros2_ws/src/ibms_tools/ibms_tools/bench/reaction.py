@@ -34,9 +34,9 @@ _CHANNEL = 43780
 _TIMEOUT_S = 5.0
 _CHAIN_THREADS = {
     "afe_driver": ("main", "can_receiver"),
-    "protection": ("main", "protection"),
-    "switch_control": ("main", "switch_control", "can_receiver"),
-    COMPOSED: ("main", "can_receiver", "can_receiver#2", "protection", "switch_control"),
+    "protection": ("main", "protection_loop"),
+    "switch_control": ("main", "switch_con_loop", "can_receiver"),
+    COMPOSED: ("main", "can_receiver", "can_receiver#2", "protection_loop", "switch_con_loop"),
 }
 
 

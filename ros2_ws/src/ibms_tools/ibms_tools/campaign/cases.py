@@ -8,7 +8,7 @@ longer one, and a case can be run again by its number alone.
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -30,13 +30,14 @@ from ibms_tools.campaign.provocations import (
 
 Kind = Literal["single", "spike", "double"]
 
-_LARGE_PACK_EACH = 8  # one case of so many on the large pack
+_OTHER_PACK_EACH = 6  # one case of so many on another pack than the first
 _SPIKES_EACH = 6  # one spike, and one double fault, per so many single ones
 _DOUBLES_EACH = 3
 _SLACK_S = 0.06  # three scans: phase of the scan, hops, the loop's own period
 _OPENING_S = 0.06  # command, contactor, margin
 _SWITCH_SAMPLE_S = 0.02
 _SLOW_SAMPLE_S = 0.1
+_RAMP_STEP_S = 0.5
 _OPENING_ZERO_S = 0.4  # the supervisor's and the contactor's part after zero current
 
 
@@ -125,6 +126,7 @@ class Subject:
             for row in self.table.diagnoses
             if (provocation := PROVOCATIONS.get(row.name)) is not None
             and self.pack.modules >= provocation.modules
+            and provocation.configuration in ("", *self.pack.switching.configurations)
         ]
 
     def covered(self) -> list[tuple[str, Level, str]]:
@@ -212,12 +214,14 @@ def _curve_s(row: Diagnosis, value: float) -> float:
 
 @dataclass
 class Drawing:
-    """Draws the cases of a campaign from its seed."""
+    """Draws the cases of a campaign from its seed, most of them on the first of its packs.
 
-    small: Subject
-    large: Subject | None
+    Those that take more than ``longest_s`` of virtual time are left out.
+    """
+
+    subjects: Sequence[Subject]
     seed: int
-    with_warm_up: bool = True
+    longest_s: float = math.inf
     _random: random.Random = field(init=False)
     _number: int = 0
 
@@ -230,18 +234,15 @@ class Drawing:
         for case in self._endless():
             if len(drawn) == count:
                 break
-            drawn.append(case)
+            if case.warm_up_s + case.watch_s <= self.longest_s:
+                drawn.append(case)
         return drawn
 
     def _endless(self) -> Iterator[Case]:
-        subjects = [self.small] if self.large is None else [self.small, self.large]
+        subjects = self.subjects
         covered = {subject.name: set(subject.covered()) for subject in subjects}
         while True:
-            rows = [
-                row
-                for row in dict.fromkeys(row for subject in subjects for row in subject.covered())
-                if self.with_warm_up or not PROVOCATIONS[row[0]].warm_up_s
-            ]
+            rows = list(dict.fromkeys(row for subject in subjects for row in subject.covered()))
             self._random.shuffle(rows)
             for index, row in enumerate(rows):
                 subject = self._subject()
@@ -254,9 +255,9 @@ class Drawing:
                     yield self._double()
 
     def _subject(self) -> Subject:
-        if self.large is not None and self._random.randrange(_LARGE_PACK_EACH) == 0:
-            return self.large
-        return self.small
+        if self._random.randrange(_OTHER_PACK_EACH) == 0:
+            return self._random.choice(self.subjects)
+        return self.subjects[0]
 
     # One case ------------------------------------------------------------------------------------
 
@@ -267,7 +268,11 @@ class Drawing:
         value = subject.value(row, level)
         element = self._element(subject, row)
         deeds = self._deeds(subject, provocation, row, value, element)
-        expected, absent = self._outcome(subject, row, level, state, value)
+        ramp_s = 0.0
+        if provocation.ramp_per_s and row.demand_at(level) < Reaction.ISOLATE:
+            deeds = _ramp(provocation, deeds[0])
+            ramp_s = deeds[-1].at_s
+        expected, absent = self._outcome(subject, row, level, state, value, ramp_s)
         return self._case(
             subject,
             "single",
@@ -332,6 +337,7 @@ class Drawing:
                 and not provocation.warm_up_s
                 and provocation.delay_s <= 2.0
                 and row.direction is None
+                and not (provocation.ramp_per_s and row.demand < Reaction.ISOLATE)
             ]
             first, second = self._random.sample(choices, 2)
             if not _hides(first, second) and not _hides(second, first):
@@ -409,6 +415,12 @@ class Drawing:
         count = element_count(SIGNALS[row.signal].element, subject.pack)
         if count == 1:
             return 0
+        if SIGNALS[row.signal].element == "switch":
+            way = 0
+            for name in ("precharge", "closing", "closed"):
+                if name in subject.pack.switching.configurations:
+                    way |= subject.pack.switching.mask(name)
+            return self._random.choice([i for i in range(count) if way >> i & 1])
         return self._random.choice((0, count - 1, self._random.randrange(count)))
 
     def _deeds(
@@ -435,6 +447,8 @@ class Drawing:
         pack = subject.pack
         if step.where == "none" or step.action != "inject":
             return [NO_ELEMENT]
+        if step.where == "first":
+            return [0]
         if step.where == "all":
             return list(range(fault_elements(BY_NAME[step.name], pack)))
         if step.where == "main":
@@ -483,6 +497,8 @@ class Drawing:
             opened_s = detected_s + _OPENING_S + self._hold_s(subject, row, value)
         elif reaction >= Reaction.ISOLATE:
             opened_s = detected_s + row.zero_current_s + _OPENING_ZERO_S
+        elif provocation.opened_s is not None:
+            opened_s = begin_s + provocation.opened_s
         return [Expected(row.id, row.name, int(level), int(reaction), detected_s, opened_s)], []
 
     @staticmethod
@@ -512,10 +528,28 @@ class Drawing:
     @staticmethod
     def _may_open(subject: Subject, row: Diagnosis, value: float, state: str) -> bool:
         provocation = PROVOCATIONS[row.name]
-        return provocation.may_open or any(
-            other.demand_at(level) >= Reaction.ISOLATE and applies(other, state)
-            for other, level in subject.passed(row, value)
+        return (
+            provocation.may_open
+            or provocation.opened_s is not None
+            or any(
+                other.demand_at(level) >= Reaction.ISOLATE and applies(other, state)
+                for other, level in subject.passed(row, value)
+            )
         )
+
+
+def _ramp(provocation: Provocation, deed: Deed) -> list[Deed]:
+    """The deed's value, approached in steps."""
+    way = deed.value - provocation.ramp_from
+    count = math.ceil(abs(way) / (provocation.ramp_per_s * _RAMP_STEP_S))
+    return [
+        replace(
+            deed,
+            at_s=round(deed.at_s + _RAMP_STEP_S * i, 3),
+            value=provocation.ramp_from + way * (i + 1) / count,
+        )
+        for i in range(count)
+    ]
 
 
 def _hides(one: Diagnosis, other: Diagnosis) -> bool:

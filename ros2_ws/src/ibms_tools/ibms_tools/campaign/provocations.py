@@ -6,7 +6,7 @@ unit: beyond the limit that is to be passed, short of the next stronger limit of
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ibms_battery.pack import Pack
@@ -16,10 +16,14 @@ ALL_STATES = ("standby", "precharge", "drive", "charge", "rest")
 CONNECTED = ("drive", "charge")
 DRIVE, STANDBY = int(PackState.STATE_DRIVE), int(PackState.STATE_STANDBY)
 
+# Load of the simulated pack, of each cell in parallel: high and low current in turn [A].
+LOAD_A_PER_CELL = {"drive": (-2.5, -0.75), "charge": (1.5, 0.45)}
+MEAN_DRIVE_A_PER_CELL = sum(LOAD_A_PER_CELL["drive"]) / 2
+
 _CELL_V = 3.9  # about what the simulated cells have at the start of a case
 _AMBIENT_C = 22.0
 
-Where = Literal["same", "module", "none", "all", "main"]
+Where = Literal["same", "module", "none", "all", "main", "first"]
 Action = Literal["inject", "request", "freeze", "second_publisher", "wall_step"]
 
 
@@ -41,7 +45,7 @@ class Step:
     Attributes:
         name: of the fault, node, or topic; for a request the number of the state.
         where: element of the fault: the one of the case, its AFE module, none, each that there is,
-            or the switches that are closed while driving.
+            the switches that are closed while driving, or the first one.
         value: of the fault, from the aim.
         after_s: after the first step.
         lasts_s: the fault is removed after this; 0: it stays.
@@ -72,6 +76,10 @@ class Provocation:
         may_open: whether something that this causes as well opens the pack.
         silences: the input that nobody hears any more, so that what it measures is not seen.
         modules: AFE modules that the pack needs for it.
+        configuration: of its switches that the pack needs for it.
+        ramp_per_s: a value that opens nothing is approached at this rate from ``ramp_from``: a jump
+            would be a fault of its own.
+        opened_s: the pack is open at the latest after this, whatever the diagnosis demands.
     """
 
     steps: tuple[Step, ...]
@@ -86,6 +94,10 @@ class Provocation:
     may_open: bool = False
     silences: str = ""
     modules: int = 1
+    configuration: str = ""
+    ramp_per_s: float = 0.0
+    ramp_from: float = 0.0
+    opened_s: float | None = None
 
 
 def _of(value: Aim) -> float:
@@ -97,6 +109,7 @@ def _names(text: str) -> frozenset[str]:
 
 
 _PRESSURE_PA = 101325.0
+_RAMP_K_S = 0.8  # short of the rate that opens
 _INSULATION_S = 1.0  # the monitor's own response
 
 
@@ -184,15 +197,31 @@ PROVOCATIONS: dict[str, Provocation] = {
         (Step("cell_voltage_stuck"),), also=_WRONG_CELL, states=CONNECTED, delay_s=6.0
     ),
     # Temperatures
-    "cell_overtemperature": Provocation(_CELL_TEMPERATURE, margin=5.0, also=_HOT, target_s=2.0),
+    "cell_overtemperature": Provocation(
+        _CELL_TEMPERATURE,
+        margin=5.0,
+        also=_HOT,
+        target_s=2.0,
+        ramp_per_s=_RAMP_K_S,
+        ramp_from=_AMBIENT_C,
+    ),
     "cell_undertemperature": Provocation(_CELL_TEMPERATURE, margin=5.0, also=_COLD, target_s=2.0),
-    "charge_overtemperature": Provocation(_CELL_TEMPERATURE, margin=3.0, also=_HOT, target_s=2.0),
+    "charge_overtemperature": Provocation(
+        _CELL_TEMPERATURE,
+        margin=3.0,
+        also=_HOT,
+        target_s=2.0,
+        ramp_per_s=_RAMP_K_S,
+        ramp_from=_AMBIENT_C,
+    ),
     "charge_undertemperature": Provocation(_CELL_TEMPERATURE, margin=3.0, also=_COLD, target_s=2.0),
     "cell_temperature_missing": Provocation(
         (Step("afe_silent", "module"),), modules=2, also=_LOST_MODULE, silences="cells"
     ),
     "cell_temperature_spread": Provocation(
         (Step("cell_temperature", value=lambda aim: _AMBIENT_C + aim.value),),
+        ramp_per_s=_RAMP_K_S,
+        ramp_from=_AMBIENT_C,
         margin=5.0,
         also=_HOT,
     ),
@@ -217,13 +246,29 @@ PROVOCATIONS: dict[str, Provocation] = {
     "current_sensors_differ": Provocation(
         (Step("redundant_current_offset", "none", _of),), margin=10.0
     ),
+    "current_does_not_fit": Provocation(
+        # A sensor that stands still at the mean, while current and cells move on.
+        (Step("current_value", "none", lambda aim: MEAN_DRIVE_A_PER_CELL * aim.pack.parallel),),
+        also=_names("current_sensors_differ"),
+        states=("drive",),
+        warm_up_s=75.0,
+        delay_s=20.0,
+    ),
     # Voltages against each other
     "sum_of_cells": Provocation(
-        (Step("cell_voltage_offset", "all", lambda aim: -aim.value / aim.pack.series),),
+        (
+            Step("cell_voltage_offset", "all", lambda aim: -aim.value / aim.pack.series),
+            Step("module_voltage_offset", "all", lambda aim: -aim.value / aim.pack.modules),
+        ),
         margin=1.0,
         also=_WRONG_CELL,
     ),
     "module_voltage": Provocation((Step("module_voltage_offset", "same", _of),), margin=1.0),
+    "fuse_open": Provocation(
+        (Step("fuse_open", "none"),),
+        also=_PRECHARGE | _names("sum_of_cells current_does_not_fit weld_negative"),
+        delay_s=0.2,
+    ),
     # AFE modules and pack hardware
     "afe_fault": Provocation((Step("afe_self_test"),), target_s=0.3),
     "afe_lost": Provocation(
@@ -286,6 +331,9 @@ PROVOCATIONS: dict[str, Provocation] = {
         also=_names("weld_negative current_does_not_fit"),
         delay_s=9.0,
     ),
+    "weld_negative": replace(
+        _precharge(Step("weld_hidden", "first")), configuration="precharge_only"
+    ),
     "precharge_slow": _precharge(Step("precharge_slow", "none", lambda _: 8.0), delay_s=3.0),
     "precharge_fast": _precharge(Step("link_open", "none")),
     "precharge_short": _precharge(
@@ -310,7 +358,7 @@ PROVOCATIONS: dict[str, Provocation] = {
     ),
     "redundant_current_lost": Provocation((Step("redundant_sensor_silent", "none"),), delay_s=0.1),
     "supervisor_lost": Provocation(
-        (Step("pack_supervisor", "none", action="freeze"),), delay_s=0.2
+        (Step("pack_supervisor", "none", action="freeze"),), delay_s=0.2, opened_s=5.0
     ),
     "foreign_publisher": Provocation(
         (Step("cells/measurement", "none", action="second_publisher"),), delay_s=0.1
@@ -327,6 +375,7 @@ PROVOCATIONS: dict[str, Provocation] = {
 
 # Diagnoses that nothing here provokes, and why that is right.
 NOT_COVERED: dict[str, str] = {
+    "switch_count": "the simulated board always has the pack's switches; unit test of the signal",
     "cell_temperature_stuck": (
         "needs all other sensors to move by 10 K, hours in this pack; unit test of the signal"
     ),

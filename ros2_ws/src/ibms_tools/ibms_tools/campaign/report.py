@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ibms_battery.results import Result
 from ibms_tools.campaign.cases import Subject
+from ibms_tools.campaign.graph_sample import Comparison
 from ibms_tools.campaign.provocations import NOT_COVERED
 from ibms_tools.campaign.trial import Outcome
 
@@ -67,3 +68,27 @@ def campaign_results(
             )
         ]
     return results
+
+
+def graph_results(comparisons: Sequence[Comparison]) -> list[Result]:
+    """Figures of the cases that also ran through the graph."""
+    differing = [comparison for comparison in comparisons if comparison.differences]
+    texts = [f"{one.virtual.case.number}: {'; '.join(one.differences)}" for one in differing]
+    equal = sum(one.real.first_cause == one.virtual.first_cause for one in comparisons)
+    return [
+        Result(
+            "campaign.graph.cases",
+            len(comparisons),
+            "1",
+            ">= 100",
+            "through the running graph over CAN in real time",
+        ),
+        Result("campaign.graph.different", len(differing), "1", "== 0", ", ".join(texts)),
+        Result(
+            "campaign.graph.same_first_cause",
+            equal,
+            "1",
+            None,
+            "the others have another of several right first causes",
+        ),
+    ]

@@ -19,21 +19,20 @@ from ibms_sim.configuration import Profile, Simulation, load_simulation
 from ibms_tools.campaign.cases import CampaignError, Case
 from ibms_tools.campaign.closed_loop import ClosedLoop
 from ibms_tools.campaign.forking import ForkError, in_a_copy
+from ibms_tools.campaign.provocations import LOAD_A_PER_CELL
 from ibms_tools.campaign.trial import Outcome, Trial
 
 _SETTLE_S = 5.0  # in standby, before anything else
 _IN_STATE_S = 1.0
 _CASE_LIMIT_S = 300.0  # of wall time
 _LOAD_PERIOD_S = 4.0
-_LOAD_LOW = 0.3  # of the high current, in turn
-_LOAD_A_PER_CELL = {"drive": -2.5, "charge": 1.5}  # in parallel; a third of the rated capacity
 _PAYLOAD_STATES = {
     "drive": PackState.STATE_DRIVE,
     "charge": PackState.STATE_CHARGE,
     "precharge": PackState.STATE_DRIVE,
     "rest": PackState.STATE_REST,
 }
-_LoopKey = tuple[str, str, bool]
+_LoopKey = tuple[bool, str, str, bool]
 
 
 def run_cases(config: Path, cases: Sequence[Case], jobs: int) -> Iterator[Outcome]:
@@ -76,8 +75,13 @@ def run_cases(config: Path, cases: Sequence[Case], jobs: int) -> Iterator[Outcom
 
 
 def _loop_of(case: Case) -> _LoopKey:
-    """What cases share that begin from the same loop: the pack and its load."""
-    return case.pack, "charge" if case.state == "charge" else "drive", case.is_stubborn
+    """What cases share that begin from the same loop: pack and load; the slow ones come last."""
+    return case.warm_up_s > 0.0, case.pack, load_of(case.state), case.is_stubborn
+
+
+def load_of(state: str) -> str:
+    """Name of the load that goes with a pack state."""
+    return "charge" if state == "charge" else "drive"
 
 
 def _state_of(case: Case) -> tuple[str, float]:
@@ -89,8 +93,8 @@ def _work(config: Path, cases: Sequence[Case], connection: Connection) -> None:
     context = Context()
     rclpy.init(args=[], context=context)
     with tempfile.TemporaryDirectory(prefix="ibms_campaign_") as folder:
-        for (pack, load, is_stubborn), of_loop in groupby(cases, key=_loop_of):
-            simulation = _simulation(config, pack, load, is_stubborn, Path(folder))
+        for (_, pack, load, is_stubborn), of_loop in groupby(cases, key=_loop_of):
+            simulation = simulation_with(config, pack, load, is_stubborn, Path(folder))
             loop = ClosedLoop(
                 config / "packs" / f"{pack}.yaml", simulation, config / "simulation", context
             )
@@ -108,11 +112,13 @@ def _work(config: Path, cases: Sequence[Case], connection: Connection) -> None:
     context.try_shutdown()
 
 
-def _simulation(config: Path, pack: str, load: str, is_stubborn: bool, folder: Path) -> Simulation:
+def simulation_with(
+    config: Path, pack: str, load: str, is_stubborn: bool, folder: Path
+) -> Simulation:
     """The simulated pack, with a load that moves so that resistances can be learnt."""
-    high_a = _LOAD_A_PER_CELL[load] * load_pack(config / "packs" / f"{pack}.yaml").parallel
+    parallel = load_pack(config / "packs" / f"{pack}.yaml").parallel
+    high_a, low_a = (current_a * parallel for current_a in LOAD_A_PER_CELL[load])
     half_s, step_s = _LOAD_PERIOD_S / 2, 0.1
-    low_a = _LOAD_LOW * high_a
     points = [
         (0.0, high_a),
         (half_s - step_s, high_a),
