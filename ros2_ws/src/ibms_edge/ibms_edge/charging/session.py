@@ -304,9 +304,7 @@ class ChargeSession:
             self.text = f"plugged in; the pack takes no current: {_CAUSES[cause]}"
             return NO_OUTPUT
         self._not_starting, self._full_since_ns = 0, None
-        self._enter(
-            State.CHARGING, f"charging, at most {most.current_a:.1f} A and {most.voltage_v:.1f} V"
-        )
+        self._enter(State.CHARGING, "charging begins")
         return most
 
     def _charging(self, now_ns: int) -> Request:
@@ -317,6 +315,7 @@ class ChargeSession:
             self._enter(State.PLUGGED, f"charging ended; {obstacle}")
             return NO_OUTPUT
         most = self._most()
+        self.text = f"charging, at most {most.current_a:.1f} A and {most.voltage_v:.1f} V"
         if self._is_full(most):
             if self._full_since_ns is None:
                 self._full_since_ns = now_ns

@@ -18,7 +18,7 @@ from ibms_sim.faults import BY_NAME, FAULTS, NO_ELEMENT, Fault, InjectCode, chec
 INTERFACE = "ibms_local"
 _RECORDED_PACK = "ev_96s_lg_18650hg2"
 _SIMULATION_OF = {"robot_12s": "robot"}  # what a pack drives; the others are cars
-_CAR = "ev_udds"
+_CAR, _CHARGING = "ev_udds", "ev_charging"
 # What is injected where no value is given: enough for a reaction of protection.
 _VALUES = {
     "cell_voltage": 4.5,
@@ -50,7 +50,7 @@ _INJECTION = re.compile(r"(?P<name>\w+)(:(?P<element>\d+)(:(?P<value>[^:@]+))?)?
 
 @dataclass(frozen=True)
 class Injection:
-    """A fault to inject ``at_s`` seconds after the pack has reached drive."""
+    """A fault to inject ``at_s`` seconds after the pack has reached drive or charge."""
 
     fault: Fault
     element: int
@@ -66,7 +66,12 @@ class Injection:
 
 @dataclass(frozen=True)
 class Options:
-    """What the demo is to do. ``command`` is how it was called."""
+    """What the demo is to do.
+
+    Attributes:
+        command: how it was called.
+        charge: charge the pack with a simulated charger instead of driving it.
+    """
 
     command: str
     pack_file: Path
@@ -75,6 +80,7 @@ class Options:
     bus: BusConfiguration
     duration_s: float | None
     json: Path | None
+    charge: bool
     cells: Path | None
     from_s: float
     injections: tuple[Injection, ...]
@@ -106,15 +112,20 @@ def parse(arguments: Sequence[str]) -> Options:
         injections = tuple(injection(text, pack) for text in options.inject)
     except ValueError as error:
         parser.error(f"--inject: {error}")
-    simulation = f"{_SIMULATION_OF.get(pack.name, _CAR)}.yaml"
+    if options.charge and options.cells is not None:
+        parser.error("--charge: measured cells cannot be charged, leave out --cells")
+    if options.charge and pack.charger is None:
+        parser.error(f"--charge: the description of {pack.name} names no charger")
+    simulation = _CHARGING if options.charge else _SIMULATION_OF.get(pack.name, _CAR)
     return Options(
         command=shlex.join(["./ibms", "demo", *arguments]),
         pack_file=pack_file.absolute(),
         pack=pack,
-        simulation_file=config / "simulation" / simulation,
+        simulation_file=config / "simulation" / f"{simulation}.yaml",
         bus=BusConfiguration(INTERFACE, str(options.bus_channel)),
         duration_s=options.duration,
         json=options.json,
+        charge=options.charge,
         cells=options.cells.resolve() if options.cells else None,
         from_s=options.from_s,
         injections=tuple(sorted(injections, key=lambda item: item.at_s)),
@@ -203,13 +214,19 @@ def _parser(packs: Sequence[str] | dict[str, Path]) -> argparse.ArgumentParser:
         epilog=f"faults, with the element and the unit of the value that they take:\n{faults}",
     )
     parser.add_argument(
-        "--duration", type=_positive, metavar="SECONDS", help="end after this time in drive"
+        "--duration",
+        type=_positive,
+        metavar="SECONDS",
+        help="end after this time in drive or charge",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary")
     parser.add_argument(
         "--pack",
         metavar="NAME|FILE",
         help=f"one of {', '.join(packs)}, or a file; default ev_96s, with --cells {_RECORDED_PACK}",
+    )
+    parser.add_argument(
+        "--charge", action="store_true", help="charge it with a simulated charger instead"
     )
     parser.add_argument(
         "--cells",
@@ -230,7 +247,7 @@ def _parser(packs: Sequence[str] | dict[str, Path]) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="FAULT[:ELEMENT[:VALUE]]@SECONDS",
-        help="inject a fault that long after drive was reached; may be repeated",
+        help="inject a fault that long after drive or charge was reached; may be repeated",
     )
     parser.add_argument(
         "--bus-channel",

@@ -139,6 +139,7 @@ class _Demo:
             "namespace": _NAMESPACE,
             "state_directory": str(state),
             "chain": options.chain,
+            "charger": str(options.charge).lower(),
         }
         if options.cells is not None:
             arguments |= {"cells": str(options.cells), "from": f"{options.from_s:g}"}
@@ -201,7 +202,7 @@ class _Demo:
         if session.drive_ns is None:
             return
         if self._gathered is None:
-            self._gathered = summary.Gathered(picture)
+            self._gathered = summary.Gathered(picture, session.goal)
         self._gathered.take(picture)
 
     def _titles(self) -> list[str]:

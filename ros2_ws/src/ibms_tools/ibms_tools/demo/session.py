@@ -32,7 +32,7 @@ class Phase(Enum):
     """What the demo is doing, in words."""
 
     STARTING = "starting"
-    REQUESTING = "asking for drive"
+    REQUESTING = "asking"
     RUNNING = "running"
 
 
@@ -63,6 +63,9 @@ class Session:
         self.drive_ns: int | None = None
         self.drive_s: float | None = None
         self.clearings = 0  # of faults before drive was reached
+        self.goal = PackState.STATE_CHARGE if options.charge else PackState.STATE_DRIVE
+        self.goal_name = words.STATES[self.goal]
+        self._charger: list[str] = []
         self.playback = playback
         self._options = options
         self._observer = observer
@@ -76,6 +79,8 @@ class Session:
         observer.on_message("events", lambda m: self._to_trips(Trip.on_event, m))
         observer.on_message("switch/command", lambda m: self._to_trips(Trip.on_command, m))
         observer.on_message("switch/state", self._on_switch)
+        if options.charge:
+            observer.on_message("charger/state", self._on_charger)
         if playback is not None:
             observer.on_message("cells/state", self._on_cells)
 
@@ -85,18 +90,18 @@ class Session:
         if self.phase is Phase.STARTING:
             states = list(self._observer.node_states.values())
             return f"starting: {states.count('active')} of {len(states) or '?'} nodes active"
-        if self._refusal and self.phase is Phase.REQUESTING:
-            return f"asking for drive: {self._refusal}"
+        if self.phase is Phase.REQUESTING:
+            return f"asking for {self.goal_name}" + (f": {self._refusal}" if self._refusal else "")
         return str(self.phase.value)
 
     def elapsed_s(self) -> float:
-        """Time in drive, before that time since the start."""
+        """Time in drive or charge, before that time since the start."""
         since_ns = self._start_ns if self.drive_ns is None else self.drive_ns
         return (self._clock.boot_ns() - since_ns) / NS_PER_S
 
     def notes(self) -> list[str]:
-        """What was or will be injected."""
-        return [trip.note() for trip in self.trips]
+        """What was or will be injected, and what the charger does."""
+        return [*self._charger, *(trip.note() for trip in self.trips)]
 
     def step(self, picture: Picture) -> bool:
         """Go on; returns False when the demo is over.
@@ -117,15 +122,15 @@ class Session:
         return True
 
     def verdict(self, last: Picture | None) -> str:
-        """What went wrong with the pack itself; empty if it drove to the end or was to trip."""
+        """What went wrong with the pack itself; empty if it reached the end or was to trip."""
         if self.drive_ns is None or self.trips or last is None:
             return ""
         if last.state is None:
             return "the pack's state is not known any more"
-        if last.state.state == PackState.STATE_DRIVE:
+        if last.state.state == self.goal:
             return ""
         cause = last.diagnoses.get(last.state.cause, "no diagnosis")
-        return f"the pack left drive: {last.state.text} (cause: {cause})"
+        return f"the pack left {self.goal_name}: {last.state.text} (cause: {cause})"
 
     def _is_over(self) -> bool:
         duration_s = self._options.duration_s
@@ -148,7 +153,7 @@ class Session:
 
     def _request(self, picture: Picture, now_ns: int) -> None:
         state = None if picture.state is None else picture.state.state
-        if state == PackState.STATE_DRIVE:
+        if state == self.goal:
             self.drive_ns, self.drive_s = now_ns, (now_ns - self._phase_ns) / NS_PER_S
             self._observer.count_losses_anew()
             self._enter(Phase.RUNNING, now_ns)
@@ -159,7 +164,7 @@ class Session:
                 text = (
                     f"it is in state {words.STATES.get(picture.state.state)}: {picture.state.text}"
                 )
-            raise DemoError(f"the pack does not reach drive, {text}. {self._refusal}")
+            raise DemoError(f"the pack does not reach {self.goal_name}, {text}. {self._refusal}")
         if self._answer is not None and self._answer.done():
             response, self._answer = self._answer.result(), None
             self._refusal = "" if response.success else response.message
@@ -167,7 +172,7 @@ class Session:
             return
         self._asked_ns = now_ns
         if state in (PackState.STATE_OFF, PackState.STATE_STANDBY):
-            self._ask(PackState.STATE_DRIVE)
+            self._ask(self.goal)
         elif state == PackState.STATE_ERROR:
             # A computer that is busy with starting may be late once, which opens the pack.
             self.clearings += 1
@@ -204,6 +209,12 @@ class Session:
         self._to_trips(Trip.on_switch, message)
         if self.playback is not None:
             self.playback.on_switch(message)
+
+    def _on_charger(self, message: Any) -> None:
+        gives = ""
+        if message.output_current_a == message.output_current_a:
+            gives = f"; gives {message.output_current_a:.1f} A at {message.output_voltage_v:.1f} V"
+        self._charger = [f"charger: {message.text}{gives}"]
 
     def _on_cells(self, message: Any) -> None:
         state = self._observer.feeds["pack/state"].latest()

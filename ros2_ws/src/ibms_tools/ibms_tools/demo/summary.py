@@ -18,19 +18,20 @@ ACTIVE_TARGET = "<= 10"
 
 @dataclass
 class Gathered:
-    """What adds up over the time in drive."""
+    """What adds up over the time in drive or charge, the state ``goal``."""
 
     first: Picture
+    goal: int = PackState.STATE_DRIVE
     lateness_s: list[float] = field(default_factory=list)
     edge_cores: float = 0.0
     simulation_cores: float = 0.0
     pictures: int = 0
-    drive_kept: bool = True
+    goal_kept: bool = True
 
     def take(self, picture: Picture) -> None:
         """Add one picture."""
         state = picture.state
-        self.drive_kept &= state is not None and state.state == PackState.STATE_DRIVE
+        self.goal_kept &= state is not None and state.state == self.goal
         self.lateness_s.append(picture.scans.lateness_s)
         edge, simulation = words.cores(picture, False), words.cores(picture, True)
         if not math.isnan(edge + simulation):
@@ -45,7 +46,8 @@ def results(
     session: Session,
     further: Sequence[Result] = (),
 ) -> list[Result]:
-    """All figures of a run; ``gathered`` is ``None`` where drive was never reached."""
+    """All figures of a run; ``gathered`` is ``None`` where its goal was never reached."""
+    goal = session.goal_name
     where = f"pack {last.pack.name}, simulated, on one machine with the view"
     found = [
         Result(
@@ -55,20 +57,22 @@ def results(
             ACTIVE_TARGET,
             "from the call to all nodes active, set-up not included",
         ),
-        Result("demo.startup.drive_s", session.drive_s, "s", context="from the request to drive"),
+        Result(
+            f"demo.startup.{goal}_s", session.drive_s, "s", context=f"from the request to {goal}"
+        ),
         Result(
             "demo.startup.clearings",
             session.clearings,
             "times",
             "== 0",
-            "faults cleared before drive was reached",
+            f"faults cleared before {goal} was reached",
         ),
     ]
     if gathered is not None:
-        # An injected fault may well end the drive.
+        # An injected fault may well end it.
         target = None if session.trips else "== 1"
-        kept = "whether the pack stayed in drive, 4 looks a second"
-        found.append(Result("demo.drive_kept", int(gathered.drive_kept), "1", target, kept))
+        kept = f"whether the pack stayed in {goal}, 4 looks a second"
+        found.append(Result(f"demo.{goal}_kept", int(gathered.goal_kept), "1", target, kept))
         found += _running(gathered, last, where)
     soc = words.values(last.cells, "soc")
     deviation = words.mean(words.values(last.cells, "soc_std"))
@@ -95,7 +99,7 @@ def results(
 def _running(gathered: Gathered, last: Picture, where: str) -> list[Result]:
     first = gathered.first
     duration_s = last.elapsed_s - first.elapsed_s
-    found = [Result("demo.duration_s", duration_s, "s", context="in drive and after")]
+    found = [Result("demo.duration_s", duration_s, "s", context="in drive or charge and after")]
     for name, before, after in (
         ("scans", first.scans, last.scans),
         ("samples", first.samples, last.samples),

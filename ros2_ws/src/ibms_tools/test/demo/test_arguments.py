@@ -40,12 +40,21 @@ def test_the_robot_drives_as_a_robot() -> None:
     assert parse(["--pack", "robot_12s"]).simulation_file.name == "robot.yaml"
 
 
+def test_a_charge_has_a_charger_and_no_load() -> None:
+    options = parse(["--charge"])
+    assert options.charge
+    assert options.simulation_file.name == "ev_charging.yaml"
+    assert not parse([]).charge
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--pack", "nothing"], "neither a file nor one of ev_192s, ev_96s"),
         (["--cells", "/nowhere.parquet"], "there is no file /nowhere.parquet"),
         (["--json", "/nowhere/out.json"], "there is no folder /nowhere"),
+        (["--charge", "--pack", "ev_192s"], "ev_192s names no charger"),
+        (["--charge", "--cells", __file__], "measured cells cannot be charged"),
         (["--duration", "0"], "not a positive number of seconds"),
         (["--duration", "x"], "invalid"),
         (["--bus-channel", "can0"], "not a UDP port"),

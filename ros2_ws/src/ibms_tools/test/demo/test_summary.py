@@ -17,7 +17,8 @@ from ibms_tools.view.picture import Flow, Picture
 
 def session(**values: Any) -> Any:
     return SimpleNamespace(
-        **{"active_s": 6.5, "drive_s": 0.75, "clearings": 0, "trips": []} | values
+        **{"active_s": 6.5, "drive_s": 0.75, "clearings": 0, "trips": [], "goal_name": "drive"}
+        | values
     )
 
 
