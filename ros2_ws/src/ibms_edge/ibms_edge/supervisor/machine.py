@@ -137,11 +137,8 @@ class PackSupervisor:
             return Code.NOT_REACHABLE, f"silence of {silent}"
         if obstacle := self.inputs.obstacle_to_closing(self.course.wish):
             return Code.FAULT_STANDS, obstacle
-        if cooling_s := self._precharge.cools_for_s(now_ns):
-            return (
-                Code.NOT_REACHABLE,
-                f"the precharge resistor has to cool for another {cooling_s:.1f} s",
-            )
+        if wait := self._precharge.what_to_wait_for(now_ns):
+            return Code.NOT_REACHABLE, wait
         return Code.OK, ""
 
     def _refusal_to_begin_anew(self) -> tuple[Code, str]:

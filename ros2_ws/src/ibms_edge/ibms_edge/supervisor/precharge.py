@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Precharge: arming, charging the link, closing; tried again for causes that may pass."""
 
+import math
+
 from ibms_battery.clock import NS_PER_S
 from ibms_battery.pack import Pack
 from ibms_edge.supervisor.connection import Connection
@@ -8,7 +10,7 @@ from ibms_edge.supervisor.course import Course, name_of
 from ibms_edge.supervisor.inputs import words
 from ibms_edge.supervisor.states import ATTEMPT, Place, State, Substate
 from ibms_edge.supervisor.strings import Strings
-from ibms_edge.supervisor.topology import OPEN, PRECHARGING
+from ibms_edge.supervisor.topology import OPEN, PRECHARGING, transitions_of, way_between
 from ibms_edge.switching.exchange import Reason
 
 
@@ -27,6 +29,10 @@ class Precharge:
         self._course = course
         self._strings = strings
         self._connection = connection
+        way = way_between(pack.switching, OPEN, PRECHARGING)
+        self._needs_empty_link = any(
+            step.requires_link_discharged for step in transitions_of(pack.switching, way)
+        )
         self._heated_ns: int | None = None  # when the resistor last carried current for nothing
 
     def begin(self, target: State, now_ns: int) -> None:
@@ -35,11 +41,24 @@ class Precharge:
         self.attempt = 0
         self._begin_attempt(now_ns)
 
-    def cools_for_s(self, now_ns: int) -> float:
-        """Time [s] until the resistor may be used again; 0 if it may."""
-        if self._heated_ns is None:
-            return 0.0
-        return max(0.0, self._course.limits.pause_s - (now_ns - self._heated_ns) / NS_PER_S)
+    def what_to_wait_for(self, now_ns: int) -> str:
+        """What only time brings before closing may begin; "" if nothing."""
+        if self._heated_ns is not None:
+            waited_s = (now_ns - self._heated_ns) / NS_PER_S
+            if (cooling_s := self._course.limits.pause_s - waited_s) > 0.0:
+                return f"the precharge resistor has to cool for another {cooling_s:.1f} s"
+        # A charged link would be taken for a welded contactor.
+        inputs = self._course.inputs
+        cells_v = inputs.string_voltage_v[0] if len(inputs.string_voltage_v) else math.nan
+        if self._needs_empty_link and not self._pack.link_is_discharged(
+            cells_v, inputs.link_voltage_v
+        ):
+            limit_v = self._pack.precharge.discharged_ratio * cells_v
+            return (
+                f"the link has to discharge below {limit_v:.0f} V, it has "
+                f"{inputs.link_voltage_v:.0f} V"
+            )
+        return ""
 
     def step(self, now_ns: int) -> None:
         """Advance with the present inputs."""
@@ -53,7 +72,7 @@ class Precharge:
                 course.go(Place(State.PRECHARGE, Substate.PAUSE), now_ns, course.text)
         elif course.place.substate is Substate.PAUSE:
             has_paused = course.waited_s(now_ns) >= course.limits.pause_s
-            if has_paused and not inputs.obstacle_to_closing(course.wish):
+            if has_paused and not self._obstacle(now_ns):
                 self._begin_attempt(now_ns)
         elif inputs.forbids:
             self._attempt_failed(now_ns, f"protection forbids closing: {inputs.standing()}")
@@ -74,8 +93,7 @@ class Precharge:
         elif substate in ATTEMPT:
             self._attempt_failed(now_ns, self._what_took_too_long(now_ns))
         else:
-            obstacle = course.inputs.obstacle_to_closing(course.wish)
-            course.fail(now_ns, f"no further attempt: {obstacle}")
+            course.fail(now_ns, f"no further attempt: {self._obstacle(now_ns)}")
 
     def _go_on(self, now_ns: int) -> None:
         # A fault that is still being debounced only holds closing back, within the time limits.
@@ -96,6 +114,10 @@ class Precharge:
                 course.go(place, now_ns, f"closing for {target}")
         elif inputs.configuration == self._strings.all_connected:
             self._connect(now_ns)
+
+    def _obstacle(self, now_ns: int) -> str:
+        course = self._course
+        return course.inputs.obstacle_to_closing(course.wish) or self.what_to_wait_for(now_ns)
 
     def _connect(self, now_ns: int) -> None:
         self._heated_ns = None

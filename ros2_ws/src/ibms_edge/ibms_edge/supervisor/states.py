@@ -10,7 +10,7 @@ from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 from ibms_battery.pack import Pack
-from ibms_edge.supervisor.topology import OPEN, PRECHARGING, waits_s, way_between
+from ibms_edge.supervisor.topology import OPEN, PRECHARGING, transitions_of, way_between
 
 
 class State(IntEnum):
@@ -84,9 +84,10 @@ class Limits:
         Raises:
             ValueError: if its switches know no way from open to precharge.
         """
-        switching = pack.switching
+        way = way_between(pack.switching, OPEN, PRECHARGING)
+        waits_s = math.fsum(step.after_s for step in transitions_of(pack.switching, way))
         return cls(
-            arming_s=cls.arming_s + waits_s(switching, way_between(switching, OPEN, PRECHARGING)),
+            arming_s=cls.arming_s + waits_s,
             precharging_s=pack.precharge.timeout_s,
             closing_s=cls.closing_s * max(1, len(pack.strings)),
             pause_s=pack.precharge.pause_s,

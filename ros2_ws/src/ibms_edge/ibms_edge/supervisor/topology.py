@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the supervisor asks of a pack's switches: three configurations and ways between them."""
 
-import math
 from itertools import pairwise
 
-from ibms_battery.pack import Switching
+from ibms_battery.pack import Switching, Transition
 from ibms_edge.switching.controller import route
 
 OPEN, PRECHARGING, CLOSED = "open", "precharge", "closed"  # configurations of every pack
@@ -26,9 +25,7 @@ def way_between(switching: Switching, source: str, target: str) -> list[str]:
     return [source, *way]
 
 
-def waits_s(switching: Switching, way: list[str]) -> float:
-    """Time that the topology asks for on a way [s]."""
+def transitions_of(switching: Switching, way: list[str]) -> list[Transition]:
+    """The transitions of a way, in no order."""
     steps = set(pairwise(way))
-    return math.fsum(
-        step.after_s for step in switching.transitions if (step.source, step.target) in steps
-    )
+    return [step for step in switching.transitions if (step.source, step.target) in steps]

@@ -3,11 +3,13 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from ibms_battery.pack import load_pack
 from ibms_edge.supervisor.inputs import Fault, Wish
 from ibms_edge.supervisor.states import Code, Place, State, Substate
 from ibms_edge.switching.exchange import Reason
@@ -294,6 +296,37 @@ def test_a_new_request_begins_with_the_first_attempt(worlds: Worlds) -> None:
     world.run(0.1)
     assert world.ask(State.DRIVE)[0] is Code.OK
     assert world.machine.attempt == 1
+
+
+def test_a_link_that_must_be_empty_is_waited_for(worlds: Worlds, root: Path) -> None:
+    """Else the weld test of the topology would take its charge for a welded contactor."""
+    world = worlds(load_pack(root / "config" / "packs" / "robot_12s_modular.yaml"))
+    world.run(0.2)
+    world.link_follows = False
+    inputs = world.machine.inputs
+    inputs.pack_voltage_v = 0.0  # its modules are not in the circuit while it is open
+    inputs.string_voltage_v, inputs.link_voltage_v = [44.0], 40.0
+    assert world.ask(State.DRIVE) == (
+        Code.NOT_REACHABLE,
+        "the link has to discharge below 22 V, it has 40 V",
+    )
+    inputs.string_voltage_v = []
+    inputs.link_voltage_v = 5.0
+    assert world.ask(State.DRIVE)[0] is Code.NOT_REACHABLE
+    inputs.string_voltage_v = [44.0]
+    assert world.ask(State.DRIVE)[0] is Code.OK
+    # An attempt that failed leaves a charge: the next one waits for it as well.
+    inputs.link_voltage_v = 40.0
+    world.judge(5, PASSING)
+    world.run(0.2)
+    world.heal()
+    world.link_follows = False
+    assert world.run(7.0) is State.PRECHARGE
+    assert world.place == PAUSE
+    assert world.run(2.0) is State.ERROR
+    assert world.machine.text == (
+        "no further attempt: the link has to discharge below 22 V, it has 40 V"
+    )
 
 
 def test_waits_that_the_topology_asks_for_lengthen_arming(worlds: Worlds) -> None:
