@@ -114,6 +114,8 @@ class OpeningWatch:
         if self._closed:
             self._closed_ns = message.boot_ns
             self._closed_until_wall_ns = None
+            if self._opening is not None and self._opening.opened_ns is not None:
+                self._opening = None  # closed again; the next opening is another one
             if not was_closed:
                 self._memory.put_closed(self._clock.wall_ns())
         elif was_closed:

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ibms_battery.threads import start_thread
@@ -61,8 +62,11 @@ class StoreWriter:
     def stop(self) -> None:
         """Do what still waits and close the store."""
         if self._thread is not None:
-            self._jobs.put(None)
+            with suppress(queue.Full):  # the disk stands still
+                self._jobs.put(None, timeout=_STOP_S)
             self._thread.join(_STOP_S)
+            if self._thread.is_alive():
+                return  # it has the store in its hands
             self._thread = None
         self._close()
 

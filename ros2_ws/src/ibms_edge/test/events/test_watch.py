@@ -6,6 +6,8 @@ from array import array
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ibms_battery.clock import NS_PER_S, VirtualClock
 from ibms_edge.events import watch as module
@@ -226,6 +228,34 @@ def test_a_step_between_closed_configurations_is_no_opening(closed: Pack) -> Non
     message.closed = array("B", [1, 0, 1])
     closed.watch.switches(message)
     assert closed.stored == []
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["command open", "command close", "open", "closed", "lost", "wait", "cause"]
+        ),
+        max_size=40,
+    )
+)
+def test_each_verified_step_from_closed_to_open_is_one_opening(steps: list[str]) -> None:
+    pack = Pack()
+    closed, expected = False, 0
+    for step in steps:
+        if step.startswith("command"):
+            pack.command(step == "command close", PROTECTION)
+        elif step == "wait":
+            pack.wait(0.3)
+        elif step == "cause":
+            pack.status(cause=101)
+        else:
+            pack.feedback(step == "closed", valid=step != "lost")
+            expected += closed and step == "open"
+            closed = closed if step == "lost" else step == "closed"
+    openings = pack.openings
+    assert sum(opening.opened_ns is not None for opening in openings) == expected
+    assert len({opening.opened_ns for opening in openings if opening.opened_ns}) == expected
+    assert all(o.opened_ns is None or o.opened_ns >= o.boot_ns for o in openings)
 
 
 # What nobody recorded

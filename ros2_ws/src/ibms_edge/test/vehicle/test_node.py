@@ -16,7 +16,7 @@ from ibms_edge.vehicle.node import VehicleInterface
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.mapping import load_map
 from ibms_msgs.msg import PackLimits, PackState, ProtectionStatus, ThermalState
-from ibms_msgs.srv import RequestPackState
+from ibms_msgs.srv import ExplainOpening, RequestPackState
 
 Start = Callable[..., Any]
 
@@ -50,7 +50,13 @@ class Vehicle:
         database = load_map(config / "can" / "maps" / pack.can_map, pack).database
         self.messages = {
             name: find_message(database, name)
-            for name in ("VehicleStatus", "VehicleLimits", "VehicleBattery", "VehicleAnswer")
+            for name in (
+                "VehicleStatus",
+                "VehicleLimits",
+                "VehicleBattery",
+                "VehicleAnswer",
+                "LastOpening",
+            )
         }
         self._request = FrameEncoder(find_message(database, "VehicleRequest"))
         monkeypatch.setattr(alone.node._receiver, "send", self.frames.append)
@@ -141,7 +147,7 @@ def test_only_a_new_sequence_is_a_request_and_it_is_answered(vehicle: Vehicle) -
     vehicle.alone.run(0.3)
     assert [request.state for request in vehicle.state.requests] == [PackState.STATE_DRIVE]
     assert len(vehicle.clear.requests) == 1
-    answer = vehicle.newest("VehicleAnswer")
+    answer = vehicle.newest("VehicleAnswer", "LastOpening")
     assert (answer["Sequence"], answer["Code"]) == (5, 0)
 
 
@@ -150,7 +156,10 @@ def test_without_a_supervisor_the_answer_says_so(vehicle: Vehicle) -> None:
     vehicle.ask(1, PackState.STATE_STANDBY)
     vehicle.ask(2, PackState.STATE_DRIVE)
     vehicle.alone.run(0.1)
-    assert vehicle.newest("VehicleAnswer")["Code"] == RequestPackState.Response.CODE_NOT_ACTIVE
+    assert (
+        vehicle.newest("VehicleAnswer", "LastOpening")["Code"]
+        == RequestPackState.Response.CODE_NOT_ACTIVE
+    )
 
 
 def test_a_vehicle_that_falls_silent_while_driving_is_taken_to_standby_once(
@@ -185,3 +194,15 @@ def test_the_runaway_alarm_is_on_the_bus_within_a_second_and_outlives_its_sender
     alone.hear("thermal/state", ThermalState())
     alone.run(0.2)
     assert vehicle.newest("VehicleBattery")["ThermalRunaway"] == 0
+
+
+def test_the_last_opening_is_told_each_second(
+    vehicle: Vehicle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = ExplainOpening.Response(success=True, openings=2, cause=101, cause_element=7)
+    recorder = Client(answer)
+    monkeypatch.setattr(vehicle.alone.node._last_opening, "_client", recorder)
+    vehicle.alone.run(3.05)
+    assert len(recorder.requests) == 3
+    told = vehicle.newest("LastOpening")
+    assert (told["Cause"], told["CauseElement"], told["Openings"]) == (101, 7, 2)
