@@ -44,7 +44,7 @@ def test_frozen_process_opens_and_nothing_closes_after_it_thaws(driving: PackUnd
 
 
 @pytest.mark.parametrize(
-    "thread", ["main", "can_receiver", "can_receiver#2", "protection", "switch_control"]
+    "thread", ["main", "can_receiver#1", "can_receiver#2", "protection_loop", "switch_con_loop"]
 )
 def test_hung_thread_of_one_node_opens(driving: PackUnderTest, hang: Hang, thread: str) -> None:
     with hang(driving.pid_of("protection"), thread) as at:

@@ -58,9 +58,9 @@ def test_frozen_node_of_the_chain_opens_and_nothing_closes_after_it_thaws(
         ("afe_driver", "main"),
         ("afe_driver", "can_receiver"),
         ("protection", "main"),
-        ("protection", "protection"),
+        ("protection", "protection_loop"),
         ("switch_control", "main"),
-        ("switch_control", "switch_control"),
+        ("switch_control", "switch_con_loop"),
         ("switch_control", "can_receiver"),
     ],
 )

@@ -247,7 +247,9 @@ class BmsNode(LifecycleNode, Generic[P]):
 
     def loop(self, step: Callable[[int], None], period_s: float) -> InputLoop:
         """A loop in its own thread, started and stopped with the node."""
-        loop = InputLoop(self.get_name(), step, period_s, self.clock, self.rest)
+        # Other threads of the process bear its name, and the kernel shows 15 characters.
+        name = f"{self.get_name()[:10]}_loop"
+        loop = InputLoop(name, step, period_s, self.clock, self.rest)
         self.loops.append(loop)
         self.watch("loop", loop.timer)
         return loop

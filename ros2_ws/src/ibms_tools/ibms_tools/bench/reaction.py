@@ -36,7 +36,7 @@ _CHAIN_THREADS = {
     "afe_driver": ("main", "can_receiver"),
     "protection": ("main", "protection_loop"),
     "switch_control": ("main", "switch_con_loop", "can_receiver"),
-    COMPOSED: ("main", "can_receiver", "can_receiver#2", "protection_loop", "switch_con_loop"),
+    COMPOSED: ("main", "can_receiver#1", "can_receiver#2", "protection_loop", "switch_con_loop"),
 }
 
 

@@ -13,7 +13,6 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,16 +25,18 @@ _FORBIDDEN = os.strerror(errno.EPERM)
 def thread_names(pid: int) -> dict[str, int]:
     """Kernel names of a process's threads and their identifiers; the main thread is ``main``.
 
-    The second thread of a name, in the order of their start, is ``NAME#2``, and so on.
+    Threads that share a name are ``NAME#1``, ``NAME#2``, in the order of their start.
     """
-    names: dict[str, int] = {}
-    count: Counter[str] = Counter()
+    tasks: dict[str, list[int]] = {}
     for identifier in sorted(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()):
         name = Path(f"/proc/{pid}/task/{identifier}/comm").read_text().strip()
-        if identifier == pid:
-            name = "main"
-        count[name] += 1
-        names[name if count[name] == 1 else f"{name}#{count[name]}"] = identifier
+        tasks.setdefault("main" if identifier == pid else name, []).append(identifier)
+    names: dict[str, int] = {}
+    for name, identifiers in tasks.items():
+        if len(identifiers) == 1:
+            names[name] = identifiers[0]
+        else:
+            names |= {f"{name}#{number}": task for number, task in enumerate(identifiers, 1)}
     return names
 
 
