@@ -147,7 +147,7 @@ def test_only_a_new_sequence_is_a_request_and_it_is_answered(vehicle: Vehicle) -
     vehicle.alone.run(0.3)
     assert [request.state for request in vehicle.state.requests] == [PackState.STATE_DRIVE]
     assert len(vehicle.clear.requests) == 1
-    answer = vehicle.newest("VehicleAnswer", "LastOpening")
+    answer = vehicle.newest("VehicleAnswer")
     assert (answer["Sequence"], answer["Code"]) == (5, 0)
 
 
@@ -156,10 +156,7 @@ def test_without_a_supervisor_the_answer_says_so(vehicle: Vehicle) -> None:
     vehicle.ask(1, PackState.STATE_STANDBY)
     vehicle.ask(2, PackState.STATE_DRIVE)
     vehicle.alone.run(0.1)
-    assert (
-        vehicle.newest("VehicleAnswer", "LastOpening")["Code"]
-        == RequestPackState.Response.CODE_NOT_ACTIVE
-    )
+    assert vehicle.newest("VehicleAnswer")["Code"] == RequestPackState.Response.CODE_NOT_ACTIVE
 
 
 def test_a_vehicle_that_falls_silent_while_driving_is_taken_to_standby_once(
