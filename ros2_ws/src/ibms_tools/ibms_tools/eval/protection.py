@@ -61,22 +61,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ibms eval protection: {error}", file=sys.stderr)
         return 1
     results: list[Result] = []
-    unread = 0
+    outcomes: list[Outcome] = []
     for file in files:
         try:
             recording = _load(file, own, known)
         except RecordingError as error:
             print(f"ibms eval protection: left out: {error}", file=sys.stderr)
-            unread += 1
             continue
         outcome = judge_recording(recording, table)
+        outcomes.append(outcome)
         show(console, file, outcome)
         results += figures(name_of(file, options.data), outcome)
+    results += totals(outcomes)
     if options.json:
         command = " ".join(["./ibms eval protection", *(arguments or sys.argv[1:])])
         write(measured(command, results), options.json)
-    console.print(f"{len(files) - unread} recordings judged, {unread} left out")
-    return 1 if unread == len(files) else 0
+    console.print(f"{len(outcomes)} recordings judged, {len(files) - len(outcomes)} left out")
+    return 0 if outcomes else 1
 
 
 def find_files(data: Path) -> list[Path]:
@@ -120,7 +121,7 @@ def figures(name: str, outcome: Outcome) -> list[Result]:
             round(outcome.scans_per_second),
             "scans/s",
             _SPEED_TARGET if cells >= _SPEED_CELLS else None,
-            size,
+            f"of processor time on one core; {size}",
         ),
         Result(
             f"{name}.invalid_values",
@@ -144,9 +145,33 @@ def figures(name: str, outcome: Outcome) -> list[Result]:
                 f"{event.count} times; {event.diagnosis.text}",
             )
         )
+    return results
+
+
+def totals(outcomes: Sequence[Outcome]) -> list[Result]:
+    """Sums over all recordings, and what none or not all of them can answer."""
+    rows = sum(len(outcome.recording.time_s) for outcome in outcomes)
+    openings = sum(outcome.openings for outcome in outcomes)
+    by_missing = sum(outcome.openings_by_missing for outcome in outcomes)
+    results = [
+        Result("all.recordings", len(outcomes), "1", None, f"{rows} scans"),
+        Result("all.openings", openings, "1"),
+        Result("all.openings.by_missing_values", by_missing, "1"),
+        Result("all.alarms", sum(outcome.alarms for outcome in outcomes), "1"),
+    ]
+    reasons: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        for diagnosis, reason in outcome.not_evaluable.items():
+            reasons.setdefault(diagnosis, []).append(reason)
     results += [
-        Result(f"{name}.not_evaluable.{diagnosis}", None, "", None, f"not evaluable: {reason}")
-        for diagnosis, reason in outcome.not_evaluable.items()
+        Result(
+            f"not_evaluable.{diagnosis}",
+            len(found),
+            "recordings",
+            None,
+            f"not evaluable: {'; '.join(dict.fromkeys(found))}",
+        )
+        for diagnosis, found in reasons.items()
     ]
     return results
 

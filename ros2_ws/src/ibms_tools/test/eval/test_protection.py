@@ -49,7 +49,10 @@ def test_a_folder_is_judged_and_what_is_no_recording_is_named(
     first = figures["bad.first.cell_overvoltage.safety.U2"]
     assert first["value"] == 8.0  # the third sample from 6 s on
     assert "opens, U2 at 8.0 s: 4.5, 1 times" in first["context"]
-    assert "not evaluable" in figures["good.not_evaluable.interlock_open"]["context"]
+    not_evaluable = figures["not_evaluable.interlock_open"]
+    assert not_evaluable["value"] == 2
+    assert "not evaluable" in not_evaluable["context"]
+    assert (figures["all.recordings"]["value"], figures["all.openings"]["value"]) == (2, 1)
 
 
 @pytest.mark.parametrize("wrong", ["data", "limits", "columns"])

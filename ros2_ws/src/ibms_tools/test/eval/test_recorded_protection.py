@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 import csv
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -73,10 +72,8 @@ def test_dates_are_told_where_the_recording_has_them() -> None:
 def test_it_is_fast_enough_for_fleets() -> None:
     recording = made_up(rows=3000, cells=96)
     judge_recording(recording, TABLE)
-    # 5,000 scans per second are asked for; a third here, in processor time.
-    start_s = time.process_time()
-    judge_recording(recording, TABLE)
-    assert 3000 / (time.process_time() - start_s) > 5000 / 3
+    # 5,000 scans per second are asked for; a third here.
+    assert judge_recording(recording, TABLE).scans_per_second > 5000 / 3
 
 
 def drives(data: Path) -> Iterator[tuple[str, Path]]:
