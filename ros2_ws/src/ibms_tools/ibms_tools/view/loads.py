@@ -10,7 +10,12 @@ from ibms_battery.clock import NS_PER_S
 from ibms_bringup.launcher import ProcessStatus
 
 _PERIOD_NS = NS_PER_S
-SIMULATION = ("simulated_pack", "simulated_switch_board", "fault_injector")
+SIMULATION = (
+    "simulated_pack",
+    "simulated_switch_board",
+    "simulated_charger",
+    "fault_injector",
+)
 
 
 @dataclass(frozen=True)
