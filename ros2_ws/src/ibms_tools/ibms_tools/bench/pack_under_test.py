@@ -22,6 +22,7 @@ from ament_index_python.packages import get_package_share_directory
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
 
+from ibms_battery.clock import NS_PER_S, SystemClock
 from ibms_battery.pack import load_pack
 from ibms_bringup.launcher import Launch
 from ibms_edge.protection.table import DiagnosisTable, load_table
@@ -43,6 +44,7 @@ _OTHER_PROCESSES = (
     "lifecycle_manager",
 )
 _CALL_TIMEOUT_S = 5.0
+_STATUS_STALE_NS = NS_PER_S // 2
 # The observer's limits are those of the table: option -> diagnosis.
 _SIGNS = {
     "cell-above-v": "cell_overvoltage",
@@ -363,13 +365,19 @@ class PackUnderTest:
     def _cleared(self) -> bool:
         if self._close_allowed():
             return True
-        self.clear_faults()
+        if self._is_judged():  # a protection that is just starting has nothing to clear
+            self.clear_faults()
         time.sleep(0.1)
         return False
 
     def _close_allowed(self) -> bool:
         status = self.status
-        return bool(status is not None and status.close_allowed)
+        return self._is_judged() and bool(status is not None and status.close_allowed)
+
+    def _is_judged(self) -> bool:
+        """Whether protection lives: its last words from before a kill say nothing."""
+        status = self.status
+        return status is not None and SystemClock().boot_ns() - status.boot_ns < _STATUS_STALE_NS
 
     def _call(self, client: Any, request: Any) -> Any:
         if not client.wait_for_service(_CALL_TIMEOUT_S):
