@@ -8,7 +8,6 @@ opens by itself.
 
 import math
 from collections import deque
-from dataclasses import replace
 
 from ibms_battery.clock import NS_PER_S
 from ibms_battery.pack import Pack, Switching, Transition
@@ -26,8 +25,11 @@ from ibms_edge.switching.exchange import (
     RequestInput,
     Timing,
     VerdictInput,
+    is_fresh,
 )
 from ibms_edge.switching.opening import Opening, break_current_a
+from ibms_edge.switching.requests import Requests
+from ibms_edge.switching.verdicts import Verdicts
 
 __all__ = [
     "OPEN",
@@ -78,10 +80,8 @@ class SwitchController:
         self._masks = {name: self._switching.mask(name) for name in self._switching.configurations}
         self._bypasses = Bypasses(pack)
         self._currents = CurrentHistory()
-        self._verdict: VerdictInput | None = None
-        self._verdict_is_new = False
-        self._crc: int | None = None
-        self._request: RequestInput | None = None
+        self._verdicts = Verdicts(self.timing.status_stale_s)
+        self._requests = Requests()
         self._feedback: FeedbackInput | None = None
         self._foreign: list[str] = []
         self._commanded = OPEN  # configuration that the last command stands for
@@ -97,71 +97,39 @@ class SwitchController:
         )
         self._last_command_ns = 0
         self._reason = Reason.NOT_ARMED
-        self._newest_sequence: int | None = None
-        self._void_sequence: int | None = (
-            None  # requests up to this one were overtaken by an opening
-        )
         self._arming_since_ns: int | None = None
-        self._opening_demanded = False  # by any verdict since the last step, accepted or not
-        self._interrupted = False  # the chain was broken since the last step
         self._last_step_ns: int | None = None
         self._opened: list[tuple[int, int]] = []  # switch and time of feedback, not told yet
         self._shown_mismatch = 0
         self._shown_until_ns = 0
         self._waiting_for = ""
         self._told: tuple[int, str] | None = None  # sequence and what it waited for
-        self.verdicts_rejected = 0
-        self.requests_rejected = 0
 
     @property
     def is_monitored_only(self) -> bool:
         """Whether scans come too slowly for the time budget: then the switches are never closed."""
         return _SCANS_PER_STALE_LIMIT * self._pack.scan_period_s >= self.timing.status_stale_s
 
+    @property
+    def verdicts_rejected(self) -> int:
+        """Verdicts that did not count."""
+        return self._verdicts.rejected
+
+    @property
+    def requests_rejected(self) -> int:
+        """Requests that did not count."""
+        return self._requests.rejected
+
     # Inputs --------------------------------------------------------------------------------------
 
     def verdict(self, verdict: VerdictInput) -> None:
-        """A verdict arrived. Old ones, repeated ones, another configuration's are rejected.
-
-        Whatever forbids counts even so: a demand to open from any verdict, and what a changed
-        verdict on the known scan takes back.
-        """
-        self._opening_demanded |= verdict.demands_opening
-        known = self._verdict
-        if known is not None and not self._is_newer(verdict, known):
-            self.verdicts_rejected += 1
-            if (verdict.scan_counter, verdict.boot_ns) == (known.scan_counter, known.boot_ns):
-                self._verdict = replace(
-                    known,
-                    complete=known.complete and verdict.complete,
-                    demands_opening=known.demands_opening or verdict.demands_opening,
-                    close_allowed=known.close_allowed and verdict.close_allowed,
-                    isolate_cells=known.isolate_cells | verdict.isolate_cells,
-                )
-            return
-        if self._crc is not None and verdict.configuration_crc != self._crc:
-            if self._commanded != OPEN:
-                self.verdicts_rejected += 1
-                self._interrupted = True
-                return
-            self._void_requests()  # another table is taken over only while all is open
-        self._crc = verdict.configuration_crc
-        if known is not None and not self._follows(verdict, known):
-            self._interrupted = True
-        self._verdict = verdict
-        self._verdict_is_new = True
+        """A verdict arrived."""
+        if self._verdicts.take(verdict, self._commanded == OPEN):
+            self._void_requests()
 
     def request(self, request: RequestInput) -> None:
-        """The supervisor's wish arrived; the first one after a start is void."""
-        known = self._request
-        if known is not None and request.boot_ns < known.boot_ns:
-            self.requests_rejected += 1
-            return
-        if self._newest_sequence is None or _is_ahead(request.sequence, self._newest_sequence):
-            self._newest_sequence = request.sequence
-        if known is None:
-            self._void_sequence = request.sequence
-        self._request = request
+        """The supervisor's wish arrived."""
+        self._requests.take(request)
 
     def feedback(self, feedback: FeedbackInput) -> None:
         """The board's state arrived; an older one than the known is ignored."""
@@ -211,7 +179,7 @@ class SwitchController:
     @property
     def newest_sequence(self) -> int:
         """Sequence of the newest request; 0 before the first."""
-        return self._request.sequence if self._request is not None else 0
+        return self._requests.newest.sequence if self._requests.newest is not None else 0
 
     @property
     def last_feedback(self) -> FeedbackInput | None:
@@ -245,7 +213,7 @@ class SwitchController:
 
     def feedback_fresh(self, now_ns: int) -> bool:
         """True while the board's feedback may be relied on."""
-        return self._feedback is not None and self._fresh(
+        return self._feedback is not None and is_fresh(
             now_ns, self._feedback.boot_ns, self.timing.feedback_stale_s
         )
 
@@ -286,10 +254,10 @@ class SwitchController:
     def step(self, now_ns: int) -> Actions:
         """Decide what to send now."""
         actions = Actions()
-        if self._last_step_ns is not None and not self._fresh(
+        if self._last_step_ns is not None and not is_fresh(
             now_ns, self._last_step_ns, self.timing.status_stale_s
         ):
-            self._interrupted = True  # this loop itself stood still
+            self._verdicts.interrupted = True  # this loop itself stood still
         self._last_step_ns = now_ns
         self._waiting_for = ""
         if mismatch := self.mismatch(now_ns):
@@ -298,7 +266,7 @@ class SwitchController:
         self._tell_openings(actions)
         obstacle = self._obstacle(now_ns)
         at_once = self._must_open_at_once(now_ns)
-        self._opening_demanded = self._interrupted = False
+        self._verdicts.opening_demanded = self._verdicts.interrupted = False
         if obstacle is not None:
             self._open(obstacle, at_once, now_ns, actions)
         elif self._opening is not None:
@@ -336,33 +304,26 @@ class SwitchController:
 
     def _permit(self, obstacle: Reason | None, actions: Actions) -> None:
         """A permit for a new verdict that vouches, or during whose demand the contactors hold."""
-        new_verdict, self._verdict_is_new = self._verdict_is_new, False
-        verdict = self._verdict
+        verdict = self._verdicts.take_new()
         vouches = obstacle in (None, Reason.REQUEST_SILENT)
-        if new_verdict and verdict is not None and (vouches or self.is_held):
+        if verdict is not None and (vouches or self.is_held):
             allowed = verdict.close_allowed and self._opening is None
             actions.permit = Permit(verdict.scan_counter, allowed)
 
     def _obstacle(self, now_ns: int) -> Reason | None:
         if self._foreign:
             return Reason.PUBLISHERS
-        verdict = self._verdict
-        if self._opening_demanded:
+        verdict = self._verdicts.newest
+        if self._verdicts.opening_demanded:
             return Reason.PROTECTION
-        if (
-            verdict is None
-            or self._interrupted
-            or not self._fresh(now_ns, verdict.boot_ns, self.timing.status_stale_s)
-        ):
+        if verdict is None or not self._verdicts.is_unbroken(now_ns):
             return Reason.STATUS_STALE
         if verdict.demands_opening or not verdict.complete:
             return Reason.PROTECTION
         if not self.feedback_fresh(now_ns) or self.mismatch(now_ns):
             return Reason.FEEDBACK
-        request = self._request
-        if request is None or not self._fresh(
-            now_ns, request.boot_ns, self.timing.request_silent_s
-        ):
+        request = self._requests.newest
+        if request is None or not is_fresh(now_ns, request.boot_ns, self.timing.request_silent_s):
             return Reason.REQUEST_SILENT
         return None
 
@@ -371,12 +332,11 @@ class SwitchController:
 
         Both need a chain that is known to work: else nobody may be there to end them.
         """
-        verdict, feedback = self._verdict, self._feedback
+        verdict, feedback = self._verdicts.newest, self._feedback
         return (
             bool(self._foreign)
             or verdict is None
-            or self._interrupted
-            or not self._fresh(now_ns, verdict.boot_ns, self.timing.status_stale_s)
+            or not self._verdicts.is_unbroken(now_ns)
             or not verdict.complete
             or feedback is None
             or not self.feedback_fresh(now_ns)
@@ -438,7 +398,7 @@ class SwitchController:
     # Closing and bypassing -----------------------------------------------------------------------
 
     def _pursue(self, now_ns: int, actions: Actions) -> None:
-        request, feedback, verdict = self._request, self._feedback, self._verdict
+        request, feedback, verdict = self._requests.newest, self._feedback, self._verdicts.newest
         assert request is not None and feedback is not None and verdict is not None  # noqa: PT018
         at_once = feedback.emergency_stop or not feedback.armed
         if self._commanded == OPEN:
@@ -454,7 +414,7 @@ class SwitchController:
         if target == OPEN:  # closing again needs a new sequence
             self._open(Reason.REQUEST, at_once, now_ns, actions)
             return
-        if self._is_void(request):
+        if self._requests.is_void(request):
             # This wish was overtaken by an opening; a new one is needed.
             self._waiting_for = "a new request: this one was overtaken by an opening"
             if self._commanded != OPEN or self._reason is Reason.REQUEST:
@@ -615,11 +575,7 @@ class SwitchController:
 
     def _void_requests(self) -> None:
         self._arming_since_ns = None
-        self._void_sequence = self._newest_sequence
-
-    def _is_void(self, request: RequestInput) -> bool:
-        known = self._void_sequence
-        return known is not None and not _is_ahead(request.sequence, known)
+        self._requests.void()
 
     def _transition(self, source: str, target: str) -> Transition:
         return next(
@@ -628,27 +584,6 @@ class SwitchController:
             if way.source == source and way.target == target
         )
 
-    def _is_newer(self, verdict: VerdictInput, known: VerdictInput) -> bool:
-        if verdict.boot_ns <= known.boot_ns:
-            return False
-        # After a gap, which opens the pack, the device may count anew.
-        return not self._follows(verdict, known) or _is_ahead(
-            verdict.scan_counter, known.scan_counter
-        )
-
-    def _follows(self, verdict: VerdictInput, known: VerdictInput) -> bool:
-        """True if no more time than the stale limit lies between two verdicts."""
-        return self._fresh(verdict.boot_ns, known.boot_ns, self.timing.status_stale_s)
-
-    @staticmethod
-    def _fresh(now_ns: int, boot_ns: int, limit_s: float) -> bool:
-        return -1_000_000 <= now_ns - boot_ns <= round(limit_s * NS_PER_S)
-
     @staticmethod
     def _ns(seconds: float) -> int:
         return round(seconds * NS_PER_S)
-
-
-def _is_ahead(number: int, reference: int) -> bool:
-    """True if a counter modulo 2^32 has advanced from ``reference`` to ``number``."""
-    return 0 < (number - reference) & 0xFFFFFFFF < 0x80000000

@@ -5,6 +5,8 @@ import math
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from ibms_battery.clock import NS_PER_S
+
 OPEN = "open"
 
 
@@ -126,3 +128,13 @@ class Timing:
     # latest after the limit.
     order_margin_s: float = 0.01
     order_limit_s: float = 0.03
+
+
+def is_ahead(number: int, reference: int) -> bool:
+    """True if a counter modulo 2^32 has advanced from ``reference`` to ``number``."""
+    return 0 < (number - reference) & 0xFFFFFFFF < 0x80000000
+
+
+def is_fresh(now_ns: int, boot_ns: int, limit_s: float) -> bool:
+    """True if ``boot_ns`` is at most ``limit_s`` old, and not from the future."""
+    return -1_000_000 <= now_ns - boot_ns <= round(limit_s * NS_PER_S)

@@ -212,8 +212,8 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
                 Event.KIND_SWITCHED, f"switches: {shown[0]} ({controller.reason.name.lower()})"
             )
         self._last_shown = shown
-        # Kept in step, so that jitter of the loop does not stretch the period; but what is published
-        # early because of a change delays the next one by no more than a period.
+        # Kept in step, so that jitter of the loop does not stretch the period; but what a change
+        # publishes early delays the next one by no more than a period.
         due_ns = max(self._next_state_ns, now_ns - _STATE_PERIOD_NS)
         self._next_state_ns = min(due_ns, now_ns) + _STATE_PERIOD_NS
         fresh = controller.feedback_fresh(now_ns)

@@ -285,7 +285,7 @@ class Chain(RuleBasedStateMachine):
                 for opens, closes in BYPASSES
             ), "a bypass that was not broken before"
             return
-        newest = self.controller._request  # the wish that it acts upon
+        newest = self.controller._requests.newest  # the wish that it acts upon
         assert newest is not None
         assert newest.arm or before != 0
         ahead = (newest.sequence - self.opened_at) % COUNTER
