@@ -27,7 +27,7 @@ def test_elapsed(seconds: float, expected: str) -> None:
 def test_names_come_from_the_messages() -> None:
     assert words.STATES[3] == "drive"
     assert words.LIMITED_BY[3] == "state of charge"
-    assert words.REACTIONS[4] == "open now"
+    assert words.REACTIONS[5] == "open now"
 
 
 def test_direction_is_that_of_the_sign() -> None:
