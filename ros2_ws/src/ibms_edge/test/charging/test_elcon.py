@@ -62,6 +62,17 @@ def test_what_no_charger_can_say_is_rejected(link: ElconLink, data: bytes, reaso
     assert link.rejected == {reason: 1}
 
 
+@given(data=st.one_of(st.binary(max_size=64), st.binary(min_size=8, max_size=8)))
+def test_any_payload_is_a_plausible_report_or_rejected_and_counted(data: bytes) -> None:
+    link = ElconLink(CAN)
+    report = link.decode(can.Message(arbitration_id=0x18FF50E5, is_fd=True, data=data), 7)
+    if report is None:
+        assert sum(link.rejected.values()) == 1
+    else:
+        assert 0.0 <= report.voltage_v <= 1500.0
+        assert 0.0 <= report.current_a <= 500.0
+
+
 def test_status_bits_are_those_of_the_interface() -> None:
     for bit in ChargerStatus:
         assert getattr(ChargerState, f"CHARGER_{bit.name}") == bit
