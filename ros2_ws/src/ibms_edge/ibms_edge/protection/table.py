@@ -326,6 +326,10 @@ def _check_row(document: Document, here: list[str | int], row: Diagnosis) -> Non
             )
     if row.lockout and not row.latched:
         raise document.error([*here, "lockout"], "a lock-out is latched; leave 'latched' out")
+    if row.lockout and len(row.limits.levels()) > 1:
+        raise document.error(
+            [*here, "lockout"], "a lock-out has one limit; give further levels a row of their own"
+        )
     if row.reaction == "isolate" and info.element != "cell":
         raise document.error(
             [*here, "reaction"], f"only cells can be isolated, {row.signal!r} has none"

@@ -227,7 +227,7 @@ def test_a_fault_trips_its_diagnosis_in_time(
         ("pack", "pack_sensor_lost", 0.3),
         ("insulation", "insulation_monitor_lost", 0.4 + 0.1),
         ("environment", "environment_lost", 0.4 + 0.1),
-        ("switch", "switch_state_lost", 0.3),
+        ("switch", "switch_state_lost", 0.55),
         ("pack_state", "supervisor_lost", 0.7),
     ],
 )

@@ -25,6 +25,7 @@ REFUSED = {
     "bad_isolates_a_sensor": (7, "diagnoses[3].reaction", "only cells can be isolated"),
     "bad_levels_fall": (4, "diagnoses[0].above", "safety limit 4.25 must lie beyond"),
     "bad_levels_without_safety": (4, "diagnoses[0].above", "missing required field `safety`"),
+    "bad_lockout_with_levels": (4, "diagnoses[0].lockout", "a lock-out has one limit"),
     "bad_lockout_not_latched": (4, "diagnoses[0].lockout", "a lock-out is latched"),
     "bad_one_sample_of_a_flag": (6, "diagnoses[2].samples", "at least 2 fresh samples"),
     "bad_overvoltage_only_in_drive": (3, "diagnoses", "in every state"),
