@@ -53,6 +53,7 @@ class Fault:
         row: diagnosis whose safety limit is passed by ``beyond``.
         target_ms: p99 from the first bad frame to the open command.
         foxbms_ms: computed for foxBMS 2.
+        element_of: cells, sensors or modules: which the trials go round.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Fault:
     diagnosis: str = ""
     row: str = ""
     beyond: float = 0.0
-    element_of: str = ""  # cells, sensors, modules: which the trials go round
+    element_of: str = ""
 
 
 FAULTS = (

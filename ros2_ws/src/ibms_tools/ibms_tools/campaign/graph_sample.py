@@ -5,13 +5,14 @@ import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
 
+from ibms_edge.protection.table import Reaction
 from ibms_msgs.msg import PackState
 from ibms_tools.bench.pack_under_test import NotReachedError, PackUnderTest
 from ibms_tools.campaign.cases import Case
@@ -39,7 +40,6 @@ class RealOutcome:
     first_cause: int = 0
     opened: bool = False
     problem: str = ""
-    active: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,9 @@ def _watch(running: PackUnderTest, case: Case, outcome: RealOutcome) -> None:
             _do(running, waiting.pop(0))
         status = running.status
         if status is not None:
-            outcome.reaction = max(outcome.reaction, status.reaction)
+            if outcome.reaction < Reaction.ISOLATE:  # what opens may escalate afterwards
+                outcome.reaction = max(outcome.reaction, status.reaction)
             outcome.first_cause = outcome.first_cause or status.first_cause
-            outcome.active |= set(status.active_diagnosis)
         time.sleep(0.002)
     closed = was_closed
     while not running.can.events.empty():

@@ -31,7 +31,7 @@ class Outcome:
     detected_s: dict[int, float] = field(default_factory=dict)  # diagnosis -> first seen active
     opened_s: float | None = None
     first_cause: int = 0
-    reaction: int = 0  # strongest that was demanded
+    reaction: int = 0  # the first that opens, or the strongest that was demanded
     state: int = 0  # of the pack in the end
     text: str = ""
 
@@ -91,7 +91,8 @@ class Trial:
             return
         for identifier, level in zip(message.active_diagnosis, message.active_level, strict=True):
             self._detected_s.setdefault((identifier, level), max(self._now_s, _EARLIEST_S))
-        self._reaction = max(self._reaction, message.reaction)
+        if self._reaction < Reaction.ISOLATE:  # what opens may escalate afterwards
+            self._reaction = max(self._reaction, message.reaction)
         if not self._first_cause:
             self._first_cause = message.first_cause
 
