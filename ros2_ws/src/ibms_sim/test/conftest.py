@@ -13,6 +13,7 @@ from typing import Any
 import can
 import msgspec
 import pytest
+from hypothesis import settings
 
 from ibms_battery.clock import VirtualClock
 from ibms_battery.pack import Pack, load_pack
@@ -23,6 +24,10 @@ from ibms_sim.faults import BY_NAME, NO_ELEMENT, InjectCode
 from ibms_sim.process import simulation_database
 from ibms_sim.simulated_pack import PackProcess
 from ibms_sim.simulated_switch_board import BoardProcess
+
+# An example is not wrong because the machine was busy with something else.
+settings.register_profile("any_machine", deadline=None)
+settings.load_profile("any_machine")
 
 load_database = functools.cache(simulation_database)
 CONFIG = Path(__file__).resolve().parents[4] / "config"
