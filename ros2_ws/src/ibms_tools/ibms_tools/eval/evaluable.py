@@ -39,14 +39,16 @@ def obstacle(row: Diagnosis, recording: FleetRecording) -> str | None:
     info = SIGNALS[row.signal]
     needs = _NEEDS.get(row.signal)
     if needs is None:
-        return f"the recording has no {info.text}" if info.source != "clock" else "needs live nodes"
+        if info.source == "clock":
+            return "needs live nodes"
+        return f"the recording does not hold its signal ({info.text})"
     if row.states:
-        return "the recording has no pack state"
+        return "the recording does not hold the pack state"
     if row.direction is not None:
         needs = (*needs, "current")
     for need in needs:
         if not _has(need, recording):
-            return f"the recording has no {need}"
+            return f"the recording does not hold {need}"
     period_s = recording.sample_period_s if info.source == "cells" else recording.period_s
     if period_s > info.longest_period_s:
         return (

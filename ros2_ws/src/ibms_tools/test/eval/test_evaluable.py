@@ -46,15 +46,20 @@ def test_missing_columns_are_named() -> None:
     whole = made_up()
     nothing = np.full_like(whole.current_a, np.nan)
     no_current = replace(whole, current_a=nothing)
-    assert obstacle(row("pack_current"), no_current) == "the recording has no current"
+    assert obstacle(row("pack_current"), no_current) == "the recording does not hold current"
     assert obstacle(row("cell_voltage", direction="charge"), no_current) is not None
     assert obstacle(row("cell_voltage"), no_current) is None
     cold = replace(whole, temperature_c=np.full_like(whole.temperature_c, np.nan))
-    assert obstacle(row("cell_temperature"), cold) == "the recording has no temperature"
+    assert obstacle(row("cell_temperature"), cold) == "the recording does not hold temperature"
     no_pack = replace(whole, pack_voltage_v=nothing)
-    assert obstacle(row("pack_voltage_ratio"), no_pack) == "the recording has no pack voltage"
+    assert (
+        obstacle(row("pack_voltage_ratio"), no_pack) == "the recording does not hold pack voltage"
+    )
     single = replace(whole, voltage_v=whole.voltage_v[:, :1])
-    assert obstacle(row("cell_voltage_deviation"), single) == "the recording has no several cells"
+    assert (
+        obstacle(row("cell_voltage_deviation"), single)
+        == "the recording does not hold several cells"
+    )
 
 
 def test_a_diagnosis_of_some_pack_states_is_not_evaluable() -> None:
