@@ -92,8 +92,9 @@ class Inputs:
         """The fault that stands against closing, in words."""
         if self.faults:
             return str(self.faults[0])
-        if self.cause:
+        if self.forbids:
             return str(Fault(self.cause, self.cause_element))
+        # What was the first cause once may be over by now.
         return "something is not measured yet or a diagnosis is being debounced"
 
     def current_within(self, limit_a: float, now_ns: int) -> bool:

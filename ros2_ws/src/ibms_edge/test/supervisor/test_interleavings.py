@@ -249,7 +249,7 @@ def test_any_order(model: type[AnyOrder]) -> None:
 @pytest.mark.timeout(900)
 def test_any_order_for_long(model: type[AnyOrder]) -> None:
     run_state_machine_as_test(
-        model, settings=settings(max_examples=3_000, stateful_step_count=60, deadline=None)
+        model, settings=settings(max_examples=1_500, stateful_step_count=60, deadline=None)
     )
 
 

@@ -57,6 +57,7 @@ def test_closing_is_refused_with_what_stands_against_it(
     world.go_to(Place(state, Substate.OPEN))
     inputs = world.machine.inputs
     world.judge(0, close_allowed=False)
+    inputs.cause = 105  # once, over by now
     assert world.ask(wanted) == (
         Code.FAULT_STANDS,
         "protection forbids closing: something is not measured yet or a diagnosis is being "

@@ -15,6 +15,7 @@ from ibms_edge.supervisor.states import State
 from ibms_edge.switching.exchange import Reason
 from ibms_msgs.msg import Event, PackMeasurement, PackState, ProtectionStatus, SwitchState
 from ibms_msgs.srv import RequestPackState
+from ibms_ros_common.diagnostics import ERROR, OK, Status
 
 Start = Callable[..., Any]
 Code = RequestPackState.Response
@@ -192,3 +193,16 @@ def test_a_restarted_supervisor_begins_above_every_sequence_used_before(
     restarted.node.trigger_activate()
     restarted.advance(0.1)
     assert restarted.newest("switch/request").sequence > used
+
+
+def test_diagnostics_show_where_the_pack_is(supervised: Supervised) -> None:
+    status = Status()
+    supervised.alone.node._report_state(status)
+    assert (status.values["state"], status.values["substate"]) == ("standby", "open")
+    assert status.level == OK
+    supervised.ask(State.DRIVE)
+    supervised.fault(row_of(supervised, latched=True).id, ProtectionStatus.REACTION_OPEN_NOW)
+    supervised.run(0.1)
+    supervised.alone.node._report_state(status)
+    assert status.level == ERROR
+    assert status.message == supervised.state.text
