@@ -60,14 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cases = [case for case in cases if case.number == options.case]
     uncovered = sorted({name for subject in subjects for name in subject.uncovered()})
     start_s = time.monotonic()
-    outcomes = run_with_progress(config, cases, options.jobs, console)
+    again = f"--seed {options.seed} --cases {count}"
+    outcomes = run_with_progress(config, cases, options.jobs, again, console)
     seconds = time.monotonic() - start_s
     failed = [outcome for outcome in outcomes if outcome.failures]
     if options.case is not None:
         for outcome in outcomes:
             console.print(outcome, soft_wrap=True)
-    again = f"--seed {options.seed} --cases {count}"
-    show(outcomes, subjects[0], uncovered, seconds, again, console)
+    show(outcomes, subjects[0], uncovered, seconds, console)
     results: list[Result] = campaign_results(outcomes, subjects[0], uncovered, seconds)
     comparisons: list[Comparison] = []
     if options.graph:
@@ -81,9 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_with_progress(
-    config: Path, cases: Sequence[Case], jobs: int, console: Console
+    config: Path, cases: Sequence[Case], jobs: int, again: str, console: Console
 ) -> list[Outcome]:
-    """Outcomes in the order of the cases' numbers.
+    """Outcomes in the order of the cases' numbers; each failure is told with how to see it again.
 
     Raises:
         CampaignError: if a worker failed.
@@ -92,6 +92,10 @@ def run_with_progress(
     next_s = time.monotonic() + 10.0
     for outcome in run_cases(config, cases, min(jobs, len(cases))):
         outcomes.append(outcome)
+        if outcome.failures:
+            case = outcome.case
+            where = f"[red]case {case.number}[/red] {case.name} ({again} --case {case.number})"
+            console.print("\n    ".join([where, *outcome.failures]), soft_wrap=True)
         if time.monotonic() >= next_s:
             next_s += 10.0
             bad = sum(bool(one.failures) for one in outcomes)
@@ -126,10 +130,9 @@ def show(
     subject: Subject,
     uncovered: Sequence[str],
     seconds: float,
-    again: str,
     console: Console,
 ) -> None:
-    """Table of diagnoses, and every failure with the arguments that show it again."""
+    """Table of diagnoses, what is not covered, and the sum."""
     table = Table("diagnosis", "cases", "p50 [s]", "p99 [s]", "max [s]", title="detection")
     for name, times in detection_times(outcomes, subject).items():
         table.add_row(
@@ -142,15 +145,6 @@ def show(
         console.print(f"not covered: {name}: {reason}")
     for name in uncovered:
         console.print(f"[red]not covered, without a reason:[/red] {name}")
-    for outcome in outcomes:
-        if outcome.failures:
-            case = outcome.case
-            console.print(
-                f"[red]case {case.number}[/red] {case.name} ({again} --case {case.number})",
-                soft_wrap=True,
-            )
-            for failure in outcome.failures:
-                console.print(f"    {failure}", soft_wrap=True)
     kinds = Counter(outcome.case.kind for outcome in outcomes)
     of_kind = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     failed = sum(bool(outcome.failures) for outcome in outcomes)

@@ -5,8 +5,8 @@ It prints one JSON object per line on standard output; times are the kernel's re
     {"event": "sign", "name": ..., "at": ...}   first frame that shows something beyond a limit:
         cell_above, cell_below, hot, current_above, current_below, interlock, emergency_stop, crash
     {"event": "faulty_scan", "at": last frame of a scan with cell_above, "number": so many in a row}
-    {"event": "open_command", "at": ..., "last": {...}}   first SwitchCommand that opens; last valid
-        frame of each sender
+    {"event": "open_command", "at": ..., "last": {...}}   first SwitchCommand that opens a switch, as
+        contactors open one after the other; last valid frame of each sender
     {"event": "contacts_open", "at": ...}       no contact truly conducts any more (simulation only)
     {"event": "opened", "at": ..., "cause": ...}  first SwitchFeedback with everything open
     {"event": "closed", "at": ..., "mask": ...}   SwitchFeedback with another set of closed switches
@@ -99,7 +99,7 @@ class Observer:
             self._sign("current_below", values["Current"] < self._limits.current_below_a, at)
         elif name == "SwitchCommand":
             closed = int(values["Closed"])
-            if self._commanded and not closed:
+            if self._commanded & ~closed:
                 reason = int(values["Reason"])
                 _say(event="open_command", at=at, reason=reason, last=self._last)
             self._commanded = closed
