@@ -40,6 +40,7 @@ class Wiring:
 
     isolated: BoolArray | None = None  # per cell; None: the pack cannot isolate
     changed_ns: int = 0  # when a change was last commanded or seen; 0: never
+    is_whole: bool = True  # each cell is in circuit or bypassed, none hangs loose
 
 
 class CellMonitor:
@@ -210,7 +211,7 @@ class CellMonitor:
         pack_v = math.nan
         if pack is not None and abs(pack.boot_ns - sample.boot_ns) < _PACK_SAMPLE_NEAR_NS:
             pack_v = pack.voltage_v
-        if blank:
+        if blank or not wiring.is_whole:
             pack_v = math.nan
         # Of several strings one carries the pack voltage at least.
         nearest_v = min(self.string_voltage_v, key=lambda sum_v: abs(sum_v - pack_v))

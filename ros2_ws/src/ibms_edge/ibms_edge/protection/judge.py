@@ -268,7 +268,22 @@ class Judge:
             self._wiring.isolated = np.zeros(self._pack.series, np.bool_)
         if switch is not None:
             self._wiring.changed_ns = switch.wiring_boot_ns
+            self._wiring.is_whole = self._is_whole(switch)
         self.engine.set_isolated(self._wiring.isolated)
+
+    def _is_whole(self, switch: SwitchState) -> bool:
+        """Whether every module that can be bypassed is in circuit or bypassed, by feedback."""
+        if not self._pack.switching.bypasses:
+            return True
+        closed = {
+            known.name
+            for known, is_closed in zip(self._pack.switching.switches, switch.closed, strict=True)
+            if is_closed
+        }
+        return all(
+            closed.issuperset(bypass.opens) or closed.issuperset(bypass.closes)
+            for bypass in self._pack.switching.bypasses
+        )
 
     def _switch_signals(self, switch: SwitchState) -> None:
         known = switch.board_valid

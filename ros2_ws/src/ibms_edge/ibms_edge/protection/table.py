@@ -233,16 +233,7 @@ def load_table(path: Path | str) -> DiagnosisTable:
         ConfigurationError: where a row is wrong, repeated, without a sensible limit or debounce, or
             a required one is missing.
     """
-    document = configuration.read(path)
-    file = configuration.convert(document, _TableFile)
-    rows: list[tuple[Diagnosis, _Place]] = []
-    if file.base is not None:
-        rows = _based_rows(document, file, Path(path).parent / file.base)
-    elif file.changes or file.without:
-        raise document.error(
-            ["changes" if file.changes else "without"], "needs a 'base' whose rows it names"
-        )
-    rows += [(row, (document, ["diagnoses", index])) for index, row in enumerate(file.diagnoses)]
+    document, file, rows = _read_rows(Path(path), ())
     identifiers: dict[int, str] = {}
     names: set[str] = set()
     for row, (where, here) in rows:
@@ -269,30 +260,45 @@ def load_table(path: Path | str) -> DiagnosisTable:
     return table
 
 
-def _based_rows(
-    document: Document, file: _TableFile, base_path: Path
+def _read_rows(
+    path: Path, above: tuple[Path, ...]
+) -> tuple[Document, _TableFile, list[tuple[Diagnosis, _Place]]]:
+    """Rows of a file and of what it is based on, each with the place that it stands at."""
+    document = configuration.read(path)
+    file = configuration.convert(document, _TableFile)
+    rows: list[tuple[Diagnosis, _Place]] = []
+    if file.base is not None:
+        base = path.parent / file.base
+        if base.resolve() in (path.resolve(), *above):
+            raise document.error(["base"], f"{file.base!r} is based on this table itself")
+        rows = _read_rows(base, (*above, path.resolve()))[2]
+        rows = _without_and_changed(document, file, rows)
+    elif file.changes or file.without:
+        raise document.error(
+            ["changes" if file.changes else "without"], "needs a 'base' whose rows it names"
+        )
+    rows += [(row, (document, ["diagnoses", index])) for index, row in enumerate(file.diagnoses)]
+    return document, file, rows
+
+
+def _without_and_changed(
+    document: Document, file: _TableFile, rows: list[tuple[Diagnosis, _Place]]
 ) -> list[tuple[Diagnosis, _Place]]:
-    base_document = configuration.read(base_path)
-    base = configuration.convert(base_document, _TableFile)
-    if base.base is not None:
-        raise document.error(["base"], f"{file.base!r} is based on another table itself")
-    known = {row.name for row in base.diagnoses}
+    known = {row.name for row, _ in rows}
     named: list[_Place] = [(document, ["changes", name]) for name in file.changes]
     named += [(document, ["without", index]) for index in range(len(file.without))]
     for (where, here), name in zip(named, [*file.changes, *file.without], strict=True):
         if name not in known:
             raise where.error(here, f"{file.base!r} has no diagnosis {name!r}")
-    rows: list[tuple[Diagnosis, _Place]] = []
-    for index, row in enumerate(base.diagnoses):
-        if row.name in file.without:
-            continue
-        place: _Place = (base_document, ["diagnoses", index])
+    changed: list[tuple[Diagnosis, _Place]] = []
+    for row, place in rows:
         changes = file.changes.get(row.name)
         if changes is not None:
-            place = (document, ["changes", row.name])
-            row = _changed(row, changes, place)
-        rows.append((row, place))
-    return rows
+            here: _Place = (document, ["changes", row.name])
+            changed.append((_changed(row, changes, here), here))
+        elif row.name not in file.without:
+            changed.append((row, place))
+    return changed
 
 
 def _changed(row: Diagnosis, changes: dict[str, Any], place: _Place) -> Diagnosis:

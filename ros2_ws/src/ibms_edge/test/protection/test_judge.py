@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ibms_battery.pack import Pack
+from ibms_battery.pack import Pack, load_pack
 from ibms_edge.protection.engine import Verdict
 from ibms_edge.protection.judge import Judge
 from ibms_edge.protection.table import Reaction, load_table
@@ -403,6 +403,28 @@ def test_isolated_cells_count_only_while_feedback_is_fresh(pack: Pack, config: P
     world.silent.add("switch")
     world.run(0.6)
     assert world.judge.engine._isolated.sum() == 0
+
+
+def test_modules_that_hang_loose_have_no_sum(config: Path) -> None:
+    pack = load_pack(config / "packs" / "robot_12s_modular.yaml")
+    world = World(pack, config / "diagnoses" / "nmc_3p_modular.yaml")
+    names = [switch.name for switch in pack.switching.switches]
+
+    def switched(*closed: str) -> Callable[[Any], None]:
+        def change(message: SwitchState) -> None:
+            message.closed = array("B", [int(name in closed) for name in names])
+            message.isolated = array("B", bytes(pack.series))
+
+        return change
+
+    def dead(message: PackMeasurement) -> None:
+        message.voltage_v = message.link_voltage_v = 0.0
+
+    world.change = {"switch": switched(), "pack": dead}
+    assert world.run(3.0).active == []  # all open: nothing is at the terminals
+    world.change["switch"] = switched("series_1", "series_2", "series_3")
+    world.run(0.5)
+    assert world.first("fuse_open")
 
 
 def test_malformed_and_old_inputs_are_refused(world: World) -> None:

@@ -12,7 +12,6 @@ DATA = Path(__file__).parent / "data"
 # file: line, key, words of the problem
 REFUSED = {
     "bad_base_leaves_cells_unguarded": (2, "diagnoses", "'cell_voltage' is above a limit"),
-    "bad_base_of_a_base": (2, "base", "based on another table itself"),
     "bad_base_renames": (5, "changes.high.id", "stays as in the base"),
     "bad_base_unknown_row": (5, "changes.higher", "has no diagnosis 'higher'"),
     "bad_base_unknown_row_left_out": (4, "without[1]", "has no diagnosis 'lower'"),
@@ -65,7 +64,8 @@ def test_a_wrong_table_is_refused_with_file_line_and_key(name: str) -> None:
 
 
 def test_every_bad_file_is_asserted_upon() -> None:
-    assert {path.stem for path in DATA.glob("bad_*.yaml")} == set(REFUSED)
+    files = {path.stem for path in DATA.glob("bad_*.yaml")}
+    assert files == {*REFUSED, "bad_base_of_itself"}
 
 
 def test_the_smallest_table_loads_with_its_defaults() -> None:
@@ -92,6 +92,14 @@ def test_a_table_on_a_base_differs_only_where_it_says() -> None:
     high = table.named("high")
     assert high is not None
     assert high.limits.safety == 4.3
+
+
+def test_a_base_may_have_a_base_but_not_itself() -> None:
+    table = load_table(DATA / "good_based_twice.yaml")
+    limits = {row.name: row.limits.safety for row in table.diagnoses}
+    assert (limits["high"], limits["low"]) == (4.3, 2.5)
+    with pytest.raises(ConfigurationError, match="is based on this table itself"):
+        load_table(DATA / "bad_base_of_itself.yaml")
 
 
 def test_every_shipped_table_loads(config: Path) -> None:
