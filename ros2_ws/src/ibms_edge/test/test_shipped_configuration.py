@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ibms_battery.pack import load_cell, load_pack
-from ibms_edge.protection.table import Signal, load_table
+from ibms_edge.protection.signals import Signal
+from ibms_edge.protection.table import load_table
 from ibms_edge.supervisor.machine import PackSupervisor
 from ibms_edge.switching.controller import SwitchController, Timing
 
@@ -57,9 +58,9 @@ def test_protection_trips_outside_the_cells_operating_range_and_near_it(path: Pa
     table = load_table(CONFIG / "diagnoses" / pack.diagnoses)
     for row in table.diagnoses:
         if row.signal == "cell_voltage" and row.above is not None:
-            assert cell.maximum_voltage_v < row.above <= cell.maximum_voltage_v + 0.15
+            assert cell.maximum_voltage_v < row.limits.safety <= cell.maximum_voltage_v + 0.15
         if row.signal == "cell_voltage" and row.below is not None:
-            assert cell.minimum_voltage_v - 0.5 <= row.below < cell.minimum_voltage_v
+            assert cell.minimum_voltage_v - 0.5 <= row.limits.safety < cell.minimum_voltage_v
 
 
 @pytest.mark.parametrize("path", PACKS, ids=name_of)
@@ -68,9 +69,7 @@ def test_silence_is_told_from_the_scan_rate_and_within_the_budget(path: Path) ->
     if SwitchController(pack).is_monitored_only:
         pytest.skip("its scans are too slow for the switches to be closed")
     table = load_table(CONFIG / "diagnoses" / pack.diagnoses)
-    limits: dict[Signal, float] = {
-        row.signal: row.above for row in table.diagnoses if row.above is not None
-    }
+    limits: dict[Signal, float] = {row.signal: row.limits.safety for row in table.diagnoses}
     timing = Timing()
     assert 2 * pack.scan_period_s < limits["cells_age"] < 0.2
     assert 2 * pack.pack_sample_period_s < limits["pack_age"] < 0.2

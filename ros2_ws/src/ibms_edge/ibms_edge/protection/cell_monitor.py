@@ -211,14 +211,16 @@ class CellMonitor:
         pack_v = math.nan
         if pack is not None and abs(pack.boot_ns - sample.boot_ns) < _PACK_SAMPLE_NEAR_NS:
             pack_v = pack.voltage_v
-        if blank or not wiring.is_whole:
-            pack_v = math.nan
         # Of several strings one carries the pack voltage at least.
         nearest_v = min(self.string_voltage_v, key=lambda sum_v: abs(sum_v - pack_v))
+        ratio = pack_v / nearest_v if nearest_v > 0.0 else math.nan
+        difference_v = abs(nearest_v - pack_v)
+        if blank or not wiring.is_whole:
+            ratio, difference_v = 1.0, 0.0  # nothing can stand between two different wirings
         if (out := self._values.get("sum_of_cells_difference")) is not None:
-            out[0] = abs(nearest_v - pack_v)
+            out[0] = difference_v
         if (out := self._values.get("pack_voltage_ratio")) is not None:
-            out[0] = pack_v / nearest_v if nearest_v > 0.0 else math.nan
+            out[0] = ratio
 
     def _device_signals(
         self, sample: CellsSample, before: CellsSample | None, step_s: float

@@ -311,9 +311,10 @@ class Judge:
             self._open_since_ns = switch.boot_ns
         since_ns = self._open_since_ns
         long_open = since_ns is not None and switch.boot_ns - since_ns >= _LINK_DISCHARGE_NS
-        self._put("weld_voltage_ratio", ratio if long_open else math.nan)
-        alone = known and switch.configuration == _PRECHARGE_ONLY
-        self._put("weld_negative_ratio", ratio if alone else math.nan)
+        alone = switch.configuration == _PRECHARGE_ONLY
+        # Where the wiring does not show it, nothing stands: unknown is only what a silent board says.
+        self._put("weld_voltage_ratio", (ratio if long_open else 0.0) if known else math.nan)
+        self._put("weld_negative_ratio", (ratio if alone else 0.0) if known else math.nan)
 
     def _insulation_signals(self, message: InsulationMeasurement) -> None:
         resistance_ohm = message.resistance_ohm if message.valid else math.nan
