@@ -20,7 +20,7 @@ from rich.table import Table
 
 from ibms_battery.results import Result, measured, write
 from ibms_tools.campaign.cases import CampaignError, Case, Drawing, Subject
-from ibms_tools.campaign.graph_sample import Comparison, graph_of, run_in_graph, suitable
+from ibms_tools.campaign.graph_sample import Comparison, GraphSample, suitable
 from ibms_tools.campaign.provocations import NOT_COVERED
 from ibms_tools.campaign.report import (
     campaign_results,
@@ -113,10 +113,10 @@ def compare_with_graph(
     comparisons: list[Comparison] = []
     with (
         tempfile.TemporaryDirectory(prefix="ibms_campaign_") as folder,
-        graph_of(config, _PACKS[0], domain, _CHANNEL, Path(folder)) as running,
+        GraphSample(config, _PACKS[0], domain, _CHANNEL, Path(folder)) as sample,
     ):
         for case in cases:
-            comparisons.append(Comparison(virtual[case.number], run_in_graph(running, case)))
+            comparisons.append(Comparison(virtual[case.number], sample.run(case)))
             differences = comparisons[-1].differences
             verdict = "; ".join(differences) or "same"
             console.print(

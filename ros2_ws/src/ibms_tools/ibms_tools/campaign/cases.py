@@ -169,7 +169,7 @@ class Subject:
             if (other_limit - limit) * sign > 0.0
         ]
         if not beyond:
-            return limit + sign * provocation.margin
+            return limit + sign * (provocation.margin or 0.5 * abs(limit))
         next_limit = min(beyond, key=lambda other: abs(other - limit))
         return limit + provocation.share * (next_limit - limit)
 
@@ -495,10 +495,10 @@ class Drawing:
         opened_s = None
         if reaction is Reaction.OPEN_NOW:
             opened_s = detected_s + _OPENING_S + self._hold_s(subject, row, value)
-        elif reaction >= Reaction.ISOLATE:
+        elif reaction is Reaction.OPEN_AFTER_ZERO_CURRENT:
             opened_s = detected_s + row.zero_current_s + _OPENING_ZERO_S
-        elif provocation.opened_s is not None:
-            opened_s = begin_s + provocation.opened_s
+        if provocation.opened_s is not None:
+            opened_s = min(opened_s or math.inf, begin_s + provocation.opened_s)
         return [Expected(row.id, row.name, int(level), int(reaction), detected_s, opened_s)], []
 
     @staticmethod

@@ -4,7 +4,7 @@
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,37 @@ def suitable(cases: Sequence[Case], pack: str, count: int) -> list[Case]:
     return chosen[:count]
 
 
+class GraphSample:
+    """Context: the graph, started anew where one case left something that the next cannot have.
+
+    What protection learns of the cells outlasts a case: a reading that was wrong for a while makes
+    the others look wrong for minutes.
+    """
+
+    def __init__(self, config: Path, pack: str, domain: int, channel: str, folder: Path) -> None:
+        self._start = functools.partial(_graph_of, config, pack, domain, channel, folder)
+        self._stack = ExitStack()
+        self._running: PackUnderTest | None = None
+
+    def __enter__(self) -> "GraphSample":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run(self, case: Case) -> RealOutcome:
+        """One case; once more in a new graph if the old one could not begin it."""
+        if self._running is not None:
+            outcome = run_in_graph(self._running, case)
+            if not outcome.problem:
+                return outcome
+            self._stack.close()
+        self._running = self._stack.enter_context(self._start())
+        return run_in_graph(self._running, case)
+
+
 @contextmanager
-def graph_of(
+def _graph_of(
     config: Path, pack: str, domain: int, channel: str, folder: Path
 ) -> Iterator[PackUnderTest]:
     """The graph with the pack and load that the virtual loop has."""

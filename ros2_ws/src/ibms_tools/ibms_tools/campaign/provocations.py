@@ -65,7 +65,7 @@ class Provocation:
 
     Attributes:
         steps: what is done.
-        margin: how far beyond the last limit the value lies, in the signal's unit.
+        margin: how far beyond the last limit the value lies, in the signal's unit; 0: half of it.
         share: where between this limit and the next stronger one it lies.
         states: pack states from which it can be provoked.
         also: other diagnoses that this causes as well, so that they may come first.
@@ -194,7 +194,7 @@ PROVOCATIONS: dict[str, Provocation] = {
         delay_s=8.0,
     ),
     "cell_voltage_stuck": Provocation(
-        (Step("cell_voltage_stuck"),), also=_WRONG_CELL, states=CONNECTED, delay_s=6.0
+        (Step("cell_voltage_stuck"),), margin=0.02, also=_WRONG_CELL, states=CONNECTED, delay_s=6.0
     ),
     # Temperatures
     "cell_overtemperature": Provocation(
@@ -266,6 +266,9 @@ PROVOCATIONS: dict[str, Provocation] = {
     "module_voltage": Provocation((Step("module_voltage_offset", "same", _of),), margin=1.0),
     "fuse_open": Provocation(
         (Step("fuse_open", "none"),),
+        margin=0.3,
+        # A charger holds the voltage on the other side of the fuse.
+        states=("standby", "precharge", "drive", "rest"),
         also=_PRECHARGE | _names("sum_of_cells current_does_not_fit weld_negative"),
         delay_s=0.2,
     ),
@@ -334,7 +337,7 @@ PROVOCATIONS: dict[str, Provocation] = {
     "weld_negative": replace(
         _precharge(Step("weld_hidden", "first")), configuration="precharge_only"
     ),
-    "precharge_slow": _precharge(Step("precharge_slow", "none", lambda _: 8.0), delay_s=3.0),
+    "precharge_slow": _precharge(Step("precharge_slow", "none", lambda _: 8.0), delay_s=5.0),
     "precharge_fast": _precharge(Step("link_open", "none")),
     "precharge_short": _precharge(
         Step("link_short", "none", lambda aim: 0.1 * aim.pack.precharge.resistor_ohm), delay_s=2.0
@@ -354,7 +357,11 @@ PROVOCATIONS: dict[str, Provocation] = {
         (Step("environment_silent", "none"),), delay_s=0.6, silences="environment"
     ),
     "switch_state_lost": Provocation(
-        (Step("switch_board_silent", "none"),), target_s=0.3, silences="switch"
+        # Switch control opens by itself before the diagnosis is told.
+        (Step("switch_board_silent", "none"),),
+        opened_s=0.3,
+        delay_s=0.4,
+        silences="switch",
     ),
     "redundant_current_lost": Provocation((Step("redundant_sensor_silent", "none"),), delay_s=0.1),
     "supervisor_lost": Provocation(

@@ -10,6 +10,7 @@ from ibms_tools.campaign.cases import Case, Deed
 from ibms_tools.campaign.closed_loop import ClosedLoop
 
 _RESTING = (
+    PackState.STATE_OFF,  # waits for what protection or the board have lost
     PackState.STATE_STANDBY,
     PackState.STATE_DRIVE,
     PackState.STATE_CHARGE,
@@ -127,6 +128,7 @@ class Trial:
         failures = [
             *self._missed(),
             *self._contacts(was_closed),
+            *self._isolated(was_closed),
             *self._cause(state),
             *self._standing(state),
         ]
@@ -198,6 +200,14 @@ class Trial:
             deed.action == "request" and int(deed.name) != PackState.STATE_DRIVE
             for deed in self._case.deeds
         )
+
+    def _isolated(self, was_closed: bool) -> list[str]:
+        """A cell that has to be isolated is shown as such, or the pack is open."""
+        wanted = any(e.reaction == Reaction.ISOLATE for e in self._case.expected)
+        switch = self._loop.newest["switch/state"]
+        if not wanted or not was_closed or any(switch.isolated) or self._opened_s is not None:
+            return []
+        return ["neither isolated nor open"]
 
     @property
     def _supervisor_is_frozen(self) -> bool:

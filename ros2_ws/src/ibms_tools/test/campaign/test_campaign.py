@@ -104,3 +104,11 @@ def test_the_campaign_can_fail(subjects: list[Subject]) -> None:
     found = {o.case.number: " ".join(o.failures) for o in outcomes}
     for number, text in enumerate(wrong):
         assert text in found[number], (text, found[number])
+
+
+def test_every_provocation_passes_the_limit_that_it_aims_at(subjects: list[Subject]) -> None:
+    for subject in subjects:
+        for row, _ in subject.provoked():
+            for level, _ in row.limits.levels():
+                passed = subject.passed(row, subject.value(row, level))
+                assert (row.id, level) in [(other.id, reached) for other, reached in passed]
