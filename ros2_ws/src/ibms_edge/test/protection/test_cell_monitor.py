@@ -22,7 +22,7 @@ S = 1_000_000_000
 class Stream:
     """Scans of the 12-cell pack at a fixed period, with what the test makes of them."""
 
-    def __init__(self, pack: Pack, period_s: float = 0.02) -> None:
+    def __init__(self, pack: Pack, period_s: float = 0.1) -> None:
         self.pack = pack
         self.period_s = period_s
         self.values: dict[Signal, FloatArray] = {
@@ -158,7 +158,7 @@ def test_imbalance_is_learnt_at_rest_only(stream: Stream) -> None:
 
     stream.drive(60, change=weak)
     assert np.isnan(stream.values["cell_imbalance"]).any()  # it hardly rested
-    for _ in range(4000):
+    for _ in range(900):
         stream.scan(0.0, weak)
     imbalance_v = stream.values["cell_imbalance"]
     assert int(imbalance_v.argmax()) == 5
@@ -293,7 +293,7 @@ def test_a_step_of_the_device_clock(stream: Stream) -> None:
 
 def test_a_current_that_stands_still_while_the_voltages_move(stream: Stream) -> None:
     stream.drive(150)
-    for _ in range(1500):
+    for _ in range(400):
         phase = 2 * math.pi * stream.time_s / 7.0
 
         def moved(voltage_v: FloatArray, _: FloatArray, phase: float = phase) -> None:
@@ -305,7 +305,7 @@ def test_a_current_that_stands_still_while_the_voltages_move(stream: Stream) -> 
 
 def test_voltages_that_do_not_answer_to_the_current(stream: Stream) -> None:
     stream.drive(150)
-    for _ in range(1500):
+    for _ in range(400):
         current_a = 60.0 * math.sin(2 * math.pi * stream.time_s / 7.0)
 
         def unmoved(voltage_v: FloatArray, _: FloatArray, current_a: float = current_a) -> None:

@@ -112,7 +112,7 @@ class World:
 @pytest.fixture
 def world(pack: Pack, config: Path) -> World:
     made = World(pack, config / "diagnoses" / "nmc_3p.yaml")
-    made.run(3.0)
+    made.run(0.5)
     assert made.run(0.1).active == []
     assert made.history[-1].close_allowed
     made.mark()
