@@ -80,6 +80,7 @@ class Judge:
         self._redundant_seen_ns = 0
         self._direction: Direction | None = None
         self._open_since_ns: int | None = None
+        self._open_ratio = 0.0  # link over pack voltage while all was last open
         self._pressure_mean_pa = math.nan
         self._judged_ns: int | None = None
         self._wall_offset_ns: int | None = None
@@ -312,9 +313,12 @@ class Judge:
         since_ns = self._open_since_ns
         long_open = since_ns is not None and switch.boot_ns - since_ns >= _LINK_DISCHARGE_NS
         alone = switch.configuration == _PRECHARGE_ONLY
+        if known and switch.configuration == _OPEN:
+            self._open_ratio = ratio
         # Where the wiring does not show it, nothing stands: unknown is only what a silent board says.
         self._put("weld_voltage_ratio", (ratio if long_open else 0.0) if known else math.nan)
-        self._put("weld_negative_ratio", (ratio if alone else 0.0) if known else math.nan)
+        rise = ratio - self._open_ratio if alone else 0.0
+        self._put("weld_negative_rise", rise if known else math.nan)
 
     def _insulation_signals(self, message: InsulationMeasurement) -> None:
         resistance_ohm = message.resistance_ohm if message.valid else math.nan

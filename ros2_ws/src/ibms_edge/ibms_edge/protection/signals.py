@@ -62,7 +62,7 @@ Signal = Literal[
     "switch_stays_open",
     "switch_stays_closed",
     "weld_voltage_ratio",
-    "weld_negative_ratio",
+    "weld_negative_rise",
     "switch_count_mismatch",
     "cells_age",
     "pack_age",
@@ -208,8 +208,12 @@ SIGNALS: dict[Signal, SignalInfo] = {
     "weld_voltage_ratio": SignalInfo(
         "switch", "pack", "value", "1", "link over pack voltage five seconds after all was open"
     ),
-    "weld_negative_ratio": SignalInfo(
-        "switch", "pack", "value", "1", "link over pack voltage while only the precharge is closed"
+    "weld_negative_rise": SignalInfo(
+        "switch",
+        "pack",
+        "value",
+        "1",
+        "rise of link over pack voltage while the precharge is closed and the negative contactor not",
     ),
     "switch_count_mismatch": _flag("switch", "pack", "the board has another number of switches"),
     "cells_age": _age("age of the newest scan"),

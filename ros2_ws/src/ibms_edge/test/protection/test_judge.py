@@ -369,11 +369,21 @@ def test_welded_contacts_show_as_a_link_that_stays_live(world: World) -> None:
 
 
 def test_a_welded_negative_contactor_shows_before_it_is_used(world: World) -> None:
-    def alone(message: SwitchState) -> None:
-        message.configuration = "precharge_only"
-        message.link_voltage_v = 20.0
+    link_v = 18.0  # left from the drive before
 
-    world.change["switch"] = alone
+    def switched(configuration: str) -> Callable[[Any], None]:
+        def change(message: SwitchState) -> None:
+            message.configuration = configuration
+            message.closed = array("B", bytes(len(message.closed)))
+            message.link_voltage_v = link_v
+
+        return change
+
+    world.change["switch"] = switched("open")
+    world.run(0.1)
+    world.change["switch"] = switched("precharge_only")
+    assert world.run(0.1).active == []
+    link_v = 29.0
     world.run(0.1)
     assert world.first("weld_negative")
 
