@@ -315,7 +315,7 @@ class Judge:
         alone = switch.configuration == _PRECHARGE_ONLY
         if known and switch.configuration == _OPEN:
             self._open_ratio = ratio
-        # Where the wiring does not show it, nothing stands: unknown is only what a silent board says.
+        # Where the wiring does not show it, nothing stands; only a silent board is unknown.
         self._put("weld_voltage_ratio", (ratio if long_open else 0.0) if known else math.nan)
         rise = ratio - self._open_ratio if alone else 0.0
         self._put("weld_negative_rise", rise if known else math.nan)

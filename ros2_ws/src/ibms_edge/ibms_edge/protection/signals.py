@@ -213,7 +213,7 @@ SIGNALS: dict[Signal, SignalInfo] = {
         "pack",
         "value",
         "1",
-        "rise of link over pack voltage while the precharge is closed and the negative contactor not",
+        "rise of link over pack voltage before the negative contactor is closed",
     ),
     "switch_count_mismatch": _flag("switch", "pack", "the board has another number of switches"),
     "cells_age": _age("age of the newest scan"),
