@@ -340,7 +340,7 @@ class Drawing:
                 and not (provocation.ramp_per_s and row.demand < Reaction.ISOLATE)
             ]
             first, second = self._random.sample(choices, 2)
-            if not _hides(first, second) and not _hides(second, first):
+            if not (_hides(first, second) or _hides(second, first) or _collide(first, second)):
                 break
         delay_s = round(self._random.uniform(0.0, 0.15), 3)
         deeds: list[Deed] = []
@@ -550,6 +550,12 @@ def _ramp(provocation: Provocation, deed: Deed) -> list[Deed]:
         )
         for i in range(count)
     ]
+
+
+def _collide(one: Diagnosis, other: Diagnosis) -> bool:
+    """Whether both are provoked by the same fault, so that the second would replace the first."""
+    steps = [{step.name for step in PROVOCATIONS[row.name].steps} for row in (one, other)]
+    return bool(steps[0] & steps[1])
 
 
 def _hides(one: Diagnosis, other: Diagnosis) -> bool:

@@ -194,7 +194,12 @@ PROVOCATIONS: dict[str, Provocation] = {
         delay_s=8.0,
     ),
     "cell_voltage_stuck": Provocation(
-        (Step("cell_voltage_stuck"),), margin=0.02, also=_WRONG_CELL, states=CONNECTED, delay_s=6.0
+        # The current of a charge moves the cells too little to tell.
+        (Step("cell_voltage_stuck"),),
+        margin=0.02,
+        also=_WRONG_CELL,
+        states=("drive",),
+        delay_s=6.0,
     ),
     # Temperatures
     "cell_overtemperature": Provocation(
@@ -267,8 +272,8 @@ PROVOCATIONS: dict[str, Provocation] = {
     "fuse_open": Provocation(
         (Step("fuse_open", "none"),),
         margin=0.3,
-        # A charger holds the voltage on the other side of the fuse.
-        states=("standby", "precharge", "drive", "rest"),
+        # A charger, or the link that is half charged, holds the voltage behind the fuse.
+        states=("standby", "drive", "rest"),
         also=_PRECHARGE | _names("sum_of_cells current_does_not_fit weld_negative"),
         delay_s=0.2,
     ),
