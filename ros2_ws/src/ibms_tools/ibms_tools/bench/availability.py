@@ -88,7 +88,7 @@ def measure_availability(
         _drive(running, start_s + seconds, openings, console)
     stolen = stalls.end()
     gaps_ms = ", ".join(f"{1000.0 * gap:.1f}" for gap in reversed(stalls.gaps_s))
-    console.print(f"largest stalls of the host [ms]: {gaps_ms}; stolen {stolen:.2f} s")
+    console.print(f"largest stalls of the host: {gaps_ms} ms; stolen {stolen:.2f} s")
     name = f"availability.{prefix}{what}"
     return [
         Result(

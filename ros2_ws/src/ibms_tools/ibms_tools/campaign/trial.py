@@ -18,6 +18,7 @@ _RESTING = (
     PackState.STATE_ERROR,
     PackState.STATE_SHUTDOWN,
 )
+_CONTACTS_S = 0.1  # until they have followed the state
 _SETTLE_S = 0.2  # after everything expected has happened
 _LONGEST_TRANSITION_S = 20.0  # until the supervisor has to rest again
 _EARLIEST_S = 1e-6
@@ -68,6 +69,7 @@ class Trial:
             loop.run(_SETTLE_S, self._look)
         if not self._supervisor_is_frozen:
             loop.run(_LONGEST_TRANSITION_S, self._look_for_rest)
+            loop.run(_CONTACTS_S, self._look)
         return self._outcome(was_closed)
 
     @property
