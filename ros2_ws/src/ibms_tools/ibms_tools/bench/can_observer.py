@@ -5,7 +5,7 @@ It prints one JSON object per line on standard output; times are the kernel's re
     {"event": "sign", "name": ..., "at": ...}   first frame that shows something beyond a limit:
         cell_above, cell_below, hot, current_above, current_below, interlock, emergency_stop, crash
     {"event": "faulty_scan", "at": last frame of a scan with cell_above, "number": so many in a row}
-    {"event": "open_command", "at": ..., "last": {...}}   first SwitchCommand that opens a switch, as
+    {"event": "open_command", "at": ..., "last": {...}}   first SwitchCommand that opens a switch:
         contactors open one after the other; last valid frame of each sender
     {"event": "contacts_open", "at": ...}       no contact truly conducts any more (simulation only)
     {"event": "opened", "at": ..., "cause": ...}  first SwitchFeedback with everything open
