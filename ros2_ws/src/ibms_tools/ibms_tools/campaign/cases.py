@@ -269,7 +269,8 @@ class Drawing:
         element = self._element(subject, row)
         deeds = self._deeds(subject, provocation, row, value, element)
         ramp_s = 0.0
-        if provocation.ramp_per_s and row.demand_at(level) < Reaction.ISOLATE:
+        opens = row.demand_at(level) >= Reaction.ISOLATE and applies(row, state)
+        if provocation.ramp_per_s and not opens:
             deeds = _ramp(provocation, deeds[0])
             ramp_s = deeds[-1].at_s
         expected, absent = self._outcome(subject, row, level, state, value, ramp_s)
@@ -354,8 +355,12 @@ class Drawing:
             expected += self._outcome(subject, row, Level.SAFETY, state, value, begin_s)[0]
         opening = [e for e in expected if e.reaction >= Reaction.ISOLATE]
         if opening:
-            # Whichever opens first may end what the other one needs to be seen.
-            expected = [min(opening, key=lambda e: e.opened_s or e.detected_s)]
+            # Whichever opens first may end what the other one needs to be seen. What one of them
+            # holds closed for the fuse, the other one cannot open.
+            soonest = min(opening, key=lambda e: e.opened_s or e.detected_s)
+            hold_s = max(self._hold_s(subject, row, value) for row, value in pairs)
+            latest_s = None if soonest.opened_s is None else soonest.opened_s + hold_s
+            expected = [replace(soonest, opened_s=latest_s)]
         return self._case(
             subject,
             "double",
@@ -562,6 +567,8 @@ def _hides(one: Diagnosis, other: Diagnosis) -> bool:
     """Whether ``one``, once provoked, keeps ``other`` from being seen."""
     silences = PROVOCATIONS[one.name].silences
     if silences in (SIGNALS[other.signal].source, "everything"):
+        return True
+    if other.name in PROVOCATIONS[one.name].hides:
         return True
     requests = [
         any(step.action == "request" for step in PROVOCATIONS[row.name].steps)

@@ -75,6 +75,7 @@ class Provocation:
         spike: what disturbs single samples, where that is another fault than the steps'.
         may_open: whether something that this causes as well opens the pack.
         silences: the input that nobody hears any more, so that what it measures is not seen.
+        hides: diagnoses that cannot be seen once this is provoked.
         modules: AFE modules that the pack needs for it.
         configuration: of its switches that the pack needs for it.
         ramp_per_s: a value that opens nothing is approached at this rate from ``ramp_from``: a jump
@@ -93,6 +94,7 @@ class Provocation:
     spike: Step | None = None
     may_open: bool = False
     silences: str = ""
+    hides: frozenset[str] = frozenset()
     modules: int = 1
     configuration: str = ""
     ramp_per_s: float = 0.0
@@ -368,7 +370,11 @@ PROVOCATIONS: dict[str, Provocation] = {
         delay_s=0.4,
         silences="switch",
     ),
-    "redundant_current_lost": Provocation((Step("redundant_sensor_silent", "none"),), delay_s=0.1),
+    "redundant_current_lost": Provocation(
+        (Step("redundant_sensor_silent", "none"),),
+        delay_s=0.1,
+        hides=_names("current_sensors_differ"),
+    ),
     "supervisor_lost": Provocation(
         (Step("pack_supervisor", "none", action="freeze"),), delay_s=0.2, opened_s=5.0
     ),
