@@ -45,7 +45,7 @@ def test_a_request_closes_and_an_over_voltage_opens_in_time(loop: ClosedLoop) ->
     drive(loop)
     loop.run(1.0)
     assert loop.conducting == MAIN
-    assert loop.newest["pack/measurement"].current_a == pytest.approx(-6.0, abs=0.5)
+    assert -6.5 < loop.newest["pack/measurement"].current_a < -1.0  # the limits rise slowly
     injected_s = loop.now_s
     loop.inject("cell_voltage", CELL, 4.6)
     assert loop.run(2.0, until=lambda: loop.conducting == 0)
