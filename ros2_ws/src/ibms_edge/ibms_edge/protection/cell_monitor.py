@@ -68,6 +68,7 @@ class CellMonitor:
         self._imbalance_s = 0.0
         self._reference_v: FloatArray | None = None
         self._before: CellsSample | None = None
+        self._pack_used_ns = 0
 
     def update(self, sample: CellsSample, pack: PackSample | None, wiring: Wiring) -> None:
         """Judge one scan; ``pack`` is the newest sample of the pack sensor."""
@@ -170,7 +171,8 @@ class CellMonitor:
         suspicious = (voltage_v < (1.0 - drop) * reference_v) | (
             cell_c > self._parameters.maximum_working_temperature_c
         )
-        out[:] = np.where(suspicious, cell_k_s, np.where(np.isnan(cell_k_s), math.nan, 0.0))
+        unknown = np.isnan(cell_k_s) | (np.isnan(voltage_v) & ~suspicious)
+        out[:] = np.where(suspicious, cell_k_s, np.where(unknown, math.nan, 0.0))
         # A collapsed cell must not become its own reference while the rule waits for the heat.
         share = step_s / _REFERENCE_TIME_S
         step_v = share * (voltage_v - reference_v)
@@ -210,7 +212,9 @@ class CellMonitor:
         )
         pack_v = math.nan
         if pack is not None and abs(pack.boot_ns - sample.boot_ns) < _PACK_SAMPLE_NEAR_NS:
-            pack_v = pack.voltage_v
+            if pack.boot_ns > self._pack_used_ns:  # each sample is judged once
+                pack_v = pack.voltage_v
+            self._pack_used_ns = pack.boot_ns
         # Of several strings one carries the pack voltage at least.
         nearest_v = min(self.string_voltage_v, key=lambda sum_v: abs(sum_v - pack_v))
         ratio = pack_v / nearest_v if nearest_v > 0.0 else math.nan
@@ -257,17 +261,28 @@ def _median(values: FloatArray) -> float:
 
 
 class _StuckDetector:
-    """How far the median moved since an element's value last changed."""
+    """How far the median moved since an element's value last changed.
+
+    The median is that of the last three scans, and compared from the third scan after the change
+    on: so one disturbed scan neither moves it nor becomes what it is compared with.
+    """
+
+    _SCANS = 3
 
     def __init__(self, count: int) -> None:
         self._last = np.full(count, math.nan)
-        self._median_then = np.full(count, math.nan)
+        self._unchanged = np.zeros(count, np.int64)  # scans since the value changed
+        self._median_then = np.zeros(count)
+        self._medians: deque[float] = deque(maxlen=self._SCANS)
 
     def update(self, values: FloatArray, median: float, out: FloatArray) -> None:
-        changed = values != self._last  # NaN is unequal to itself
-        np.copyto(self._median_then, median, where=changed)
+        self._medians.append(median)
+        steady = sorted(self._medians)[len(self._medians) // 2]
+        self._unchanged += 1
+        self._unchanged[values != self._last] = 0  # NaN is unequal to itself
         self._last = values
-        np.abs(self._median_then - median, out=out)
+        np.copyto(self._median_then, steady, where=self._unchanged <= self._SCANS)
+        np.abs(self._median_then - steady, out=out)
         out += 0.0 * values  # unmeasured is unknown
 
 
@@ -284,6 +299,7 @@ class _ShortDetector:
     _SMOOTHING_S = 3.0
     _WARM_UP_S = 60.0
     _LARGEST_LESSON_V = 0.005  # per sample, once it has warmed up: a fault is not learnt quickly
+    _IMPLAUSIBLE_V = 0.02  # no resistance does that: hardly learnt
     _START = (1.0, 0.0, 1e-4)  # covariance of (a, b): diagonal, beside it, diagonal
 
     def __init__(self, count: int) -> None:
@@ -312,6 +328,7 @@ class _ShortDetector:
         if warm:
             largest_v = self._LARGEST_LESSON_V
             lesson_v = np.minimum(np.maximum(error_v, -largest_v), largest_v)
+            np.multiply(lesson_v, 0.1, out=lesson_v, where=np.abs(error_v) > self._IMPLAUSIBLE_V)
         gain_a, gain_b = self._learn(current_a, step_s)
         self._a_v += gain_a * lesson_v
         self._b_ohm += gain_b * lesson_v

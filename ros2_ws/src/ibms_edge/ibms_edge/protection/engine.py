@@ -37,6 +37,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 _LONGEST_CURVE_STEP_S = 1.0  # a gap between samples says nothing about the current in between
+_OPENING_SHOWN_S = 0.2  # for which the demand to open now stands at least
 # A cell out of circuit may be empty; what it can still do to its surroundings is judged on.
 _JUDGED_WHEN_ISOLATED: frozenset[Signal] = frozenset({"thermal_runaway_rate"})
 
@@ -165,6 +166,8 @@ class ProtectionEngine:
         self._faulty: list[_Row] = []  # rows of the active faults
         self._changed = False
         self._isolated: BoolArray | None = None  # None: the pack cannot isolate
+        self._all_open = False
+        self._closed_since_ns = 0
         self._context: tuple[StateName | None, Direction | None] = (None, None)
         self._apply_context()
 
@@ -215,6 +218,19 @@ class ProtectionEngine:
                     row.pending = bool(row.count.any())
             group.has_suspended = bool(group.suspended.any())
 
+    def set_all_open(self, all_open: bool, now_ns: int) -> None:
+        """Whether feedback shows all switches open: there is nothing to isolate from then.
+
+        With the first switch that closes, cells to be isolated are given their time once more.
+        """
+        if self._all_open and not all_open:
+            self._closed_since_ns = now_ns
+        self._all_open = all_open
+
+    def has_fault(self, signal: Signal) -> bool:
+        """Whether a diagnosis of this signal has tripped."""
+        return any(row.diagnosis.signal == signal for row in self._faulty)
+
     def restore(self, identifier: int, element: int, value: float, now_ns: int) -> bool:
         """Take over a lock-out of an earlier run; False if the table has no such lock-out."""
         for row in self._rows:
@@ -224,6 +240,9 @@ class ProtectionEngine:
                 and row.level is Level.SAFETY
             ):
                 if row.fault is None:
+                    # What it was about has to be seen good before anybody can clear it.
+                    row.standing = True
+                    row.involved[:] = True
                     row.fault = ActiveFault(
                         row.diagnosis, row.level, element, value, now_ns, row.demand
                     )
@@ -260,7 +279,7 @@ class ProtectionEngine:
             and {"cells", "pack"} <= self._seen
             and not self.waits_for_lockouts
             and not any(
-                row.pending and row.fault is None and row.demand >= Reaction.ISOLATE
+                self._holds_closing_back(row, verdict.isolate_cells)
                 for group in self._groups.values()
                 if group.busy
                 for row in group.rows
@@ -470,6 +489,11 @@ class ProtectionEngine:
                 row.good_since_ns = sample_ns
             if sample_ns - row.good_since_ns < diagnosis.recovery_s * NS_PER_S:
                 return
+        if row.fault is not None and row.demand is Reaction.OPEN_AFTER_ZERO_CURRENT:
+            # Zero current may hide what it is about: the opening that it demands comes first.
+            stands_s = diagnosis.zero_current_s + _OPENING_SHOWN_S
+            if sample_ns - row.fault.tripped_ns < stands_s * NS_PER_S:
+                return
         if diagnosis.latched and row.level is Level.SAFETY:
             row.standing = False
         elif row.fault is not None:
@@ -523,13 +547,24 @@ class ProtectionEngine:
             strongest = max(strongest, demand)
         return strongest
 
+    @staticmethod
+    def _holds_closing_back(row: _Row, isolate_cells: list[int]) -> bool:
+        """A fault that may come; not one of a cell that is about to be taken out of circuit."""
+        if not row.pending or row.fault is not None or row.demand < Reaction.ISOLATE:
+            return False
+        if not isolate_cells or SIGNALS[row.diagnosis.signal].element != "cell":
+            return True
+        return not set(np.flatnonzero(row.count).tolist()) <= set(isolate_cells)
+
     def _isolation_failed(self, row: _Row, now_ns: int) -> bool:
         """Whether a cell's time ran out; it began with the trip and nobody can extend it."""
         if self._isolated is None:
             return True
+        if self._all_open:
+            return False
         limit_ns = row.diagnosis.isolate_s * NS_PER_S
         return any(
-            not self._isolated[cell] and now_ns - tripped_ns >= limit_ns
+            not self._isolated[cell] and now_ns - max(tripped_ns, self._closed_since_ns) >= limit_ns
             for cell, tripped_ns in row.to_isolate.items()
         )
 

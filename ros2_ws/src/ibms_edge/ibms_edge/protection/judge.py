@@ -3,7 +3,9 @@
 
 import math
 from array import array
+from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 
 import numpy as np
 
@@ -33,7 +35,9 @@ _SWITCH_STALE_NS = NS_PER_S // 2
 _OPEN, _PRECHARGE_ONLY = "open", "precharge_only"
 # A link discharges within this (UN R100: 60 V after 5 s), unless a contact still conducts.
 _LINK_DISCHARGE_NS = 5 * NS_PER_S
-_PRESSURE_MEAN_S = 60.0
+_PRESSURE_SPACING_NS = NS_PER_S
+_PRESSURE_SPAN = 20  # entries of that spacing
+_SAMPLES_OF_A_DIRECTION = 3
 
 _STATES: dict[int, StateName] = {
     PackState.STATE_OFF: "off",
@@ -81,10 +85,10 @@ class Judge:
         self._direction: Direction | None = None
         self._open_since_ns: int | None = None
         self._open_ratio = 0.0  # link over pack voltage while all was last open
-        self._pressure_mean_pa = math.nan
+        self._pressures: deque[tuple[int, float]] = deque(maxlen=_PRESSURE_SPAN)
+        self._other_direction = 0  # samples in a row that show another direction
         self._judged_ns: int | None = None
         self._wall_offset_ns: int | None = None
-        self._iteration = 0
         self._wiring = Wiring()
 
     # Inputs --------------------------------------------------------------------------------------
@@ -209,13 +213,11 @@ class Judge:
         )
 
     def status(self, verdict: Verdict) -> ProtectionStatus:
-        """The message of a verdict, without its header."""
-        self._iteration += 1
+        """The message of a verdict, without its header and the number of the iteration."""
         scan, cause, active = self.cells, verdict.first_cause, verdict.active
         status = ProtectionStatus(
             boot_ns=scan.boot_ns if scan is not None else 0,
             scan_counter=scan.scan_counter if scan is not None else 0,
-            iteration=self._iteration & 0xFFFFFFFF,
             configuration_crc=self._checksum,
             diagnoses_evaluated=verdict.evaluated,
             diagnoses_total=verdict.total,
@@ -246,17 +248,27 @@ class Judge:
         current_a = sample.current_a
         self._put("pack_current", current_a)
         self._put("pack_current_missing", math.isnan(current_a))
-        if sample.redundant_boot_ns:
+        if math.isfinite(sample.redundant_current_a):  # one that only says it is faulty is lost
             self._redundant_seen_ns = max(self._redundant_seen_ns, sample.redundant_boot_ns)
         fresh = sample.boot_ns - sample.redundant_boot_ns < NS_PER_S // 20
         redundant_a = sample.redundant_current_a if fresh else math.nan
         self._put("current_difference", abs(current_a - redundant_a))
-        flowing_a = self._table.signals.flowing_current_a
-        self._direction = None
-        if abs(current_a) > flowing_a:
-            self._direction = "charge" if current_a > 0.0 else "discharge"
+        self._put("pack_voltage_missing", math.isnan(sample.voltage_v))
+        self._put("link_voltage_missing", math.isnan(sample.link_voltage_v))
+        self._follow_direction(current_a)
         configuration = self.switch.configuration if self.switch is not None else ""
         self._precharge_monitor.update(sample, configuration)
+
+    def _follow_direction(self, current_a: float) -> None:
+        """Direction of the current; one disturbed or missing sample is no other direction."""
+        if math.isnan(current_a):
+            return
+        shown: Direction | None = None
+        if abs(current_a) > self._table.signals.flowing_current_a:
+            shown = "charge" if current_a > 0.0 else "discharge"
+        self._other_direction = self._other_direction + 1 if shown != self._direction else 0
+        if self._other_direction >= _SAMPLES_OF_A_DIRECTION:
+            self._direction, self._other_direction = shown, 0
 
     def _follow_wiring(self, now_ns: int) -> None:
         """Only what fresh feedback shows counts as isolated."""
@@ -271,6 +283,7 @@ class Judge:
             self._wiring.changed_ns = switch.wiring_boot_ns
             self._wiring.is_whole = self._is_whole(switch)
         self.engine.set_isolated(self._wiring.isolated)
+        self.engine.set_all_open(self.switches_are_open(now_ns), now_ns)
 
     def _is_whole(self, switch: SwitchState) -> bool:
         """Whether every module that can be bypassed is in circuit or bypassed, by feedback."""
@@ -291,11 +304,10 @@ class Judge:
         self._put("interlock_open", not switch.interlock_closed if known else math.nan)
         self._put("emergency_stop", switch.emergency_stop if known else math.nan)
         self._put("crash_input", switch.crash_input if known else math.nan)
-        closed = np.frombuffer(switch.closed, np.uint8) != 0
-        mismatch = np.frombuffer(switch.mismatch, np.uint8) != 0
+        mismatch = np.frombuffer(switch.mismatch, np.uint8)
         for signal, bad in (
-            ("switch_stays_closed", mismatch & closed),
-            ("switch_stays_open", mismatch & ~closed),
+            ("switch_stays_closed", mismatch == SwitchState.MISMATCH_STAYS_CLOSED),
+            ("switch_stays_open", mismatch == SwitchState.MISMATCH_STAYS_OPEN),
         ):
             out = self._values.get(signal)  # type: ignore[call-overload]
             if out is not None:
@@ -315,8 +327,9 @@ class Judge:
         alone = switch.configuration == _PRECHARGE_ONLY
         if known and switch.configuration == _OPEN:
             self._open_ratio = ratio
-        # Where the wiring does not show it, nothing stands; only a silent board is unknown.
-        self._put("weld_voltage_ratio", (ratio if long_open else 0.0) if known else math.nan)
+        # Where the wiring does not show it, nothing is pending, but a weld that was found stands.
+        not_shown = math.nan if self.engine.has_fault("weld_voltage_ratio") else 0.0
+        self._put("weld_voltage_ratio", (ratio if long_open else not_shown) if known else math.nan)
         rise = ratio - self._open_ratio if alone else 0.0
         self._put("weld_negative_rise", rise if known else math.nan)
 
@@ -324,8 +337,14 @@ class Judge:
         resistance_ohm = message.resistance_ohm if message.valid else math.nan
         self._put("insulation_resistance", resistance_ohm)
         self._put("insulation_missing", math.isnan(resistance_ohm))
+        self._put("insulation_per_volt", resistance_ohm / self._voltage_to_earth_v())
+
+    def _voltage_to_earth_v(self) -> float:
+        """Pack voltage; without one the sum of cells, and at least one volt."""
         pack_v = self.pack_sample.voltage_v if self.pack_sample is not None else math.nan
-        self._put("insulation_per_volt", resistance_ohm / pack_v if pack_v >= 1.0 else math.nan)
+        if math.isnan(pack_v):
+            pack_v = max(self._cell_monitor.string_voltage_v, default=math.nan)
+        return pack_v if pack_v >= 1.0 else 1.0
 
     def _environment_signals(self, message: EnvironmentMeasurement) -> None:
         valid = message.valid
@@ -343,13 +362,18 @@ class Judge:
             "shock", measured(EnvironmentMeasurement.VALID_VIBRATION, message.vibration_peak_m_s2)
         )
         pressure_pa = measured(EnvironmentMeasurement.VALID_PRESSURE, message.pressure_pa)
-        if math.isnan(self._pressure_mean_pa):
-            self._pressure_mean_pa = pressure_pa
-        rise_pa = pressure_pa - self._pressure_mean_pa
-        self._put("pressure_rise", rise_pa)
-        if math.isfinite(rise_pa):
-            # About ten samples per second; a burst must not become the mean at once.
-            self._pressure_mean_pa += min(rise_pa, 500.0) * 0.1 / _PRESSURE_MEAN_S
+        self._put("pressure_rise", self._pressure_rise_pa(message.boot_ns, pressure_pa))
+
+    def _pressure_rise_pa(self, boot_ns: int, pressure_pa: float) -> float:
+        """Against the median of the three oldest samples: a road downhill is no venting."""
+        entries = self._pressures
+        if math.isfinite(pressure_pa) and (
+            not entries or boot_ns - entries[-1][0] >= _PRESSURE_SPACING_NS
+        ):
+            entries.append((boot_ns, pressure_pa))
+        if len(entries) < 3:
+            return math.nan
+        return pressure_pa - sorted(pressure for _, pressure in islice(entries, 3))[1]
 
     def _clock_signals(self, now_ns: int, wall_ns: int | None, foreign: bool) -> None:
         cells, pack, switch = self.cells, self.pack_sample, self.switch

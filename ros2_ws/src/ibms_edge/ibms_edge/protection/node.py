@@ -15,7 +15,7 @@ from ibms_battery.pack import load_pack
 from ibms_edge.protection.engine import ActiveFault, Verdict
 from ibms_edge.protection.judge import Judge
 from ibms_edge.protection.table import Level, Reaction, load_table
-from ibms_msgs.msg import Event
+from ibms_msgs.msg import Event, ProtectionStatus
 from ibms_msgs.srv import ClearFaults
 from ibms_ros_common.diagnostics import ERROR, WARN, Status
 from ibms_ros_common.node import BmsNode
@@ -58,7 +58,7 @@ class Protection(BmsNode[ProtectionParameters]):
         self._taken: dict[str, Any] = {}
         self._rejected: Counter[str] = Counter()
         self._shown: tuple[Any, ...] = ()
-        self._judged_scan_ns = 0
+        self._iteration = 0
         self._verdict = Verdict()
         self.advertise("protection/status", "events")
         loop = self.loop(self._step, parameters.period_s)
@@ -77,8 +77,12 @@ class Protection(BmsNode[ProtectionParameters]):
         """Ages count from here on, so that an input that never comes is a fault."""
         with self._lock:
             self._judge = Judge(self._pack, self._table, self.clock.boot_ns())
+            self._shown = ()
+            lockouts = self._newest.get("lockouts")
             self._newest.clear()
             self._taken.clear()
+            if lockouts is not None:  # they come once, and hold for every judge
+                self._newest["lockouts"] = (self._judge.take_lockouts, lockouts[1])
 
     # The executor's thread only swaps references to the newest samples.
 
@@ -104,23 +108,15 @@ class Protection(BmsNode[ProtectionParameters]):
     # The loop's thread judges.
 
     def _step(self, now_ns: int) -> None:
-        with self._lock:
-            self._take_newest()
+        with self._lock:  # a status speaks of what was judged, not of what came meanwhile
+            for what in tuple(self._newest):
+                self._take_newest(what)
             verdict = self._judge.judge(
                 now_ns, self.clock.wall_ns(), bool(self.foreign_publishers())
             )
+            status = self._status_to_publish(verdict)
         self._verdict = verdict
-        cells = self._judge.cells
-        scan_ns = cells.boot_ns if cells is not None else 0
-        shown = (
-            verdict.reaction,
-            verdict.close_allowed,
-            verdict.isolate_cells,
-            [(fault.diagnosis.id, fault.level) for fault in verdict.active],
-        )
-        if scan_ns != self._judged_scan_ns or shown != self._shown:
-            self._judged_scan_ns, self._shown = scan_ns, shown
-            status = self._judge.status(verdict)
+        if status is not None:
             status.header = self.header()
             self.publish("protection/status", status)
         for fault in verdict.set_now:
@@ -128,12 +124,30 @@ class Protection(BmsNode[ProtectionParameters]):
         for fault in verdict.cleared_now:
             self._publish_cleared(fault, "over")
 
-    def _take_newest(self) -> None:
-        for what, (take, message) in self._newest.copy().items():
-            if message is not self._taken.get(what):
-                self._taken[what] = message
-                if not take(message):
-                    self._rejected[what] += 1
+    def _status_to_publish(self, verdict: Verdict) -> ProtectionStatus | None:
+        """A status for each new scan and for each change of the verdict."""
+        cells = self._judge.cells
+        shown = (
+            cells.boot_ns if cells is not None else 0,
+            verdict.reaction,
+            verdict.close_allowed,
+            verdict.isolate_cells,
+            [(fault.diagnosis.id, fault.level) for fault in verdict.active],
+        )
+        if shown == self._shown:
+            return None
+        self._shown = shown
+        status = self._judge.status(verdict)
+        self._iteration += 1
+        status.iteration = self._iteration & 0xFFFFFFFF
+        return status
+
+    def _take_newest(self, what: str) -> None:
+        take, message = self._newest[what]
+        if message is not self._taken.get(what):
+            self._taken[what] = message
+            if not take(message):
+                self._rejected[what] += 1
 
     def _publish_fault(self, fault: ActiveFault) -> None:
         row = fault.diagnosis
@@ -160,7 +174,8 @@ class Protection(BmsNode[ProtectionParameters]):
             response.code, response.message = ClearFaults.Response.CODE_NOT_ACTIVE, "not active"
             return response
         with self._lock:
-            self._take_newest()
+            if "switch" in self._newest:
+                self._take_newest("switch")
             if not self._judge.switches_are_open(self.clock.boot_ns()):
                 response.code = ClearFaults.Response.CODE_CONTACTORS_CLOSED
                 response.message = (

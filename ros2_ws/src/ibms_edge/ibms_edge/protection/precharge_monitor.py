@@ -29,21 +29,22 @@ class PrechargeMonitor:
         precharge = pack.precharge
         self._time_constant_s = precharge.resistor_ohm * precharge.link_capacitance_f
         self._begun_ns: int | None = None
+        self._open_ns = -NS_PER_S  # when all was last seen open
         self._start_ratio = 0.0  # while all was still open: the first feedback may be too late
 
     def update(self, sample: PackSample, configuration: str) -> None:
         """Judge one sample; ``configuration`` is the verified one of the switches."""
-        for signal in _SIGNALS:
-            self._put(signal, False)
         pack_v, link_v, current_a = sample.voltage_v, sample.link_voltage_v, sample.current_a
         known = pack_v > 0.0 and math.isfinite(link_v) and math.isfinite(current_a)
         ratio = link_v / pack_v if known else math.nan
         if configuration != _PRECHARGING:
+            self._put_all(0.0)
             self._begun_ns = None
             if known and configuration == _OPEN:
-                self._start_ratio = ratio
+                self._start_ratio, self._open_ns = ratio, sample.boot_ns
             return
         if not known:
+            self._put_all(math.nan)
             return
         if self._begun_ns is None:
             self._begun_ns = sample.boot_ns
@@ -55,9 +56,10 @@ class PrechargeMonitor:
         full_a = pack_v / precharge.resistor_ohm
         uncharged = ratio < 0.3
         self._put("precharge_slow", not complete and elapsed_s > 1.5 * needed_s + 0.1)
-        self._put(
-            "precharge_fast", complete and self._start_ratio < 0.5 and elapsed_s < 0.2 * needed_s
-        )
+        # Counted from the last look at open contacts: a pause of the computer is no speed.
+        since_open_s = (sample.boot_ns - self._open_ns) / NS_PER_S
+        is_fast = complete and self._start_ratio < 0.5 and since_open_s < 0.4 * needed_s
+        self._put("precharge_fast", is_fast)
         self._put(
             "precharge_short",
             uncharged and elapsed_s > 1.5 * tau_s and abs(current_a) > 0.5 * full_a,
@@ -66,7 +68,11 @@ class PrechargeMonitor:
             "precharge_open", uncharged and elapsed_s > tau_s and abs(current_a) < 0.1 * full_a
         )
 
-    def _put(self, signal: Signal, value: bool) -> None:
+    def _put_all(self, value: float) -> None:
+        for signal in _SIGNALS:
+            self._put(signal, value)
+
+    def _put(self, signal: Signal, value: float) -> None:
         out = self._values.get(signal)
         if out is not None:
             out[0] = value

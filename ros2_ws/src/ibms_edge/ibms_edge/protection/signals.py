@@ -43,6 +43,8 @@ Signal = Literal[
     "hardware_mismatch",
     "pack_current",
     "pack_current_missing",
+    "pack_voltage_missing",
+    "link_voltage_missing",
     "current_difference",
     "precharge_slow",
     "precharge_fast",
@@ -179,6 +181,8 @@ SIGNALS: dict[Signal, SignalInfo] = {
     "hardware_mismatch": _flag("cells", "pack", "the pack says it is built otherwise"),
     "pack_current": SignalInfo("pack", "pack", "value", "A", "pack current, charge positive"),
     "pack_current_missing": _flag("pack", "pack", "the pack current is not measured"),
+    "pack_voltage_missing": _flag("pack", "pack", "the pack voltage is not measured"),
+    "link_voltage_missing": _flag("pack", "pack", "the link voltage is not measured"),
     "current_difference": SignalInfo(
         "pack", "pack", "value", "A", "difference of the two current sensors"
     ),
@@ -197,7 +201,7 @@ SIGNALS: dict[Signal, SignalInfo] = {
     "gas_missing": _flag("environment", "pack", "gas is not measured"),
     "humidity": SignalInfo("environment", "pack", "value", "1", "relative humidity in the pack"),
     "pressure_rise": SignalInfo(
-        "environment", "pack", "value", "Pa", "pressure above its mean of the last minute"
+        "environment", "pack", "value", "Pa", "pressure above what it was ten to twenty seconds ago"
     ),
     "shock": SignalInfo("environment", "pack", "value", "m/s^2", "largest acceleration"),
     "interlock_open": _flag("switch", "pack", "the interlock loop is open"),

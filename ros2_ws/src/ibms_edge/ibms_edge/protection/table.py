@@ -294,8 +294,8 @@ def _without_and_changed(
     for row, place in rows:
         changes = file.changes.get(row.name)
         if changes is not None:
-            here: _Place = (document, ["changes", row.name])
-            changed.append((_changed(row, changes, here), here))
+            own: _Place = (document, ["changes", row.name])
+            changed.append((_changed(row, changes, own), own))
         elif row.name not in file.without:
             changed.append((row, place))
     return changed

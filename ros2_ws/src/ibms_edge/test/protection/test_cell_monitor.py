@@ -105,7 +105,7 @@ def test_unmeasured_cells_are_missing_and_spoil_no_neighbour(stream: Stream) -> 
     assert np.flatnonzero(stream.values["cell_voltage_missing"]).tolist() == [4]
     assert np.flatnonzero(stream.values["cell_temperature_missing"]).tolist() == [1]
     for signal in ("cell_voltage_deviation", "cell_voltage_stuck"):
-        assert np.flatnonzero(np.isnan(stream.values[signal])).tolist() == [4]  # type: ignore[index]
+        assert np.flatnonzero(np.isnan(stream.values[signal])).tolist() == [4]
     assert math.isnan(stream.value("sum_of_cells_difference"))
 
 
@@ -177,6 +177,42 @@ def test_a_value_that_stands_still_while_the_others_move_is_stuck(stream: Stream
     ] == pytest.approx(0.2, abs=0.1)
     assert stream.values["cell_temperature_stuck"][3] == pytest.approx(20, abs=1)
     assert np.delete(stream.values["cell_temperature_stuck"], 3).max() < 0.5
+
+
+@pytest.mark.parametrize("disturbed_scan", [0, 5])
+def test_one_disturbed_scan_makes_nothing_stuck(stream: Stream, disturbed_scan: int) -> None:
+    """Quiet cells at rest, as behind a slow filter, and one scan in which most are wrong."""
+    for scan in range(30):
+
+        def quiet(voltage_v: FloatArray, _: FloatArray, scan: int = scan) -> None:
+            voltage_v[:] = 3.7
+            if scan == disturbed_scan:
+                voltage_v[3:] += 0.2
+                voltage_v[0] += 0.001
+
+        stream.scan(0.0, quiet)
+    assert stream.largest["cell_voltage_stuck"] == 0.0
+
+
+def test_a_true_step_is_nothing_stuck(stream: Stream) -> None:
+    for scan in range(30):
+
+        def step(voltage_v: FloatArray, _: FloatArray, scan: int = scan) -> None:
+            voltage_v[:] = 3.7 if scan < 10 else 3.9
+
+        stream.scan(0.0, step)
+    assert stream.largest["cell_voltage_stuck"] == 0.0
+
+
+def test_a_runaway_is_not_excused_by_missing_voltages(stream: Stream) -> None:
+    stream.drive(5)
+
+    def hot(voltage_v: FloatArray, temperature_c: FloatArray) -> None:
+        voltage_v[0] = NAN
+        temperature_c[0] = 30.0 + 2.0 * (stream.time_s - 15.0)
+
+    stream.drive(3, change=hot)
+    assert math.isnan(stream.values["thermal_runaway_rate"][0])
 
 
 def test_rate_of_rise(stream: Stream) -> None:

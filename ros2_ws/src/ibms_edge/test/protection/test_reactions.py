@@ -73,7 +73,7 @@ def test_leaving_its_state_ends_a_pending_fault_and_lets_a_standing_one_recover(
 def test_a_row_of_a_direction_applies_only_while_current_flows_that_way(guard_of: Any) -> None:
     guard = guard_of(guard_of.row(direction="charge"))
     for direction in (None, "discharge"):
-        guard.engine.set_context("drive", direction)  # type: ignore[arg-type]
+        guard.engine.set_context("drive", direction)
         assert guard.scan(4.3, 4.0, 4.0).reaction is Reaction.NONE
     guard.engine.set_context("drive", "charge")
     assert guard.scan(4.3, 4.0, 4.0).reaction is Reaction.OPEN_NOW
@@ -130,7 +130,7 @@ def test_a_curve_remembers_pulses_and_forgets_them_slowly(guard_of: Any) -> None
     def hold(current_a: float, seconds: float) -> Reaction:
         for _ in range(round(seconds * 20)):
             verdict = guard.scan(pack_current=current_a, step_ms=50)
-        return verdict.reaction
+        return Reaction(verdict.reaction)
 
     assert hold(200.0, 6.0) is Reaction.NONE
     assert hold(0.0, 6.0) is Reaction.NONE  # a tenth is forgotten
@@ -268,3 +268,36 @@ def test_a_lock_out_is_restored_and_cleared_only_by_its_name(guard_of: Any) -> N
     assert guard.engine.acknowledge() == ([], [1])
     assert guard.engine.acknowledge([1]) == ([1], [])
     assert guard.scan(4.0, 4.0, 4.0).close_allowed
+
+
+def test_a_restored_lock_out_has_to_be_seen_good_first(guard_of: Any) -> None:
+    guard = guard_of(guard_of.row(lockout=True, recovery_s=0.0))
+    guard.engine.restore(1, 2, 4.4, guard.now_ns)
+    assert guard.engine.acknowledge([1]) == ([], [1])  # nothing was measured yet
+    guard.scan(4.0, NAN, 4.0)
+    assert guard.engine.acknowledge([1]) == ([], [1])
+    guard.scan(4.0, 4.0, 4.0)
+    assert guard.engine.acknowledge([1]) == ([1], [])
+
+
+def test_while_all_is_open_nothing_is_to_be_isolated_and_closing_gives_new_time(
+    guard_of: Any,
+) -> None:
+    guard = isolating(guard_of)
+    guard.engine.set_all_open(True, guard.now_ns)
+    guard.scan(4.3, 4.0, 4.0)
+    for _ in range(50):
+        verdict = guard.scan(4.3, 4.0, 4.0)
+    assert (verdict.reaction, verdict.isolate_cells) == (Reaction.ISOLATE, [0])
+    guard.engine.set_all_open(False, guard.now_ns)
+    assert guard.silence(step_ms=99).reaction is Reaction.ISOLATE
+    assert guard.silence(step_ms=1).reaction is Reaction.OPEN_NOW
+
+
+def test_a_cell_about_to_be_isolated_does_not_hold_back_its_bypass(guard_of: Any) -> None:
+    guard = isolating(guard_of)  # the second row, above 4.4 V, opens after its second sample
+    verdict = guard.scan(4.5, 4.0, 4.0)
+    assert verdict.isolate_cells == [0]
+    assert verdict.close_allowed
+    verdict = guard.scan(4.3, 4.5, 4.0)
+    assert not verdict.close_allowed  # that of another cell does
