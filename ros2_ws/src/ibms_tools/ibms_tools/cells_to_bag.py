@@ -85,6 +85,8 @@ def _cell_measurement(
     message.bleed_active = array("B", bytes(pack.series))
     message.open_wire = array("B", bytes(pack.series))
     message.afe_status = array("B", bytes(pack.modules))
+    message.module_voltage_v = array("f", [math.nan] * pack.modules)
+    message.afe_temperature_c = array("f", [math.nan] * pack.modules)
     return message
 
 

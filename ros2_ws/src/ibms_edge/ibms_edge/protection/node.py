@@ -21,6 +21,8 @@ from ibms_ros_common.diagnostics import ERROR, WARN, Status
 from ibms_ros_common.node import BmsNode
 from ibms_ros_common.process import CHAIN_PRIORITY, run
 
+# What a status says before anything was judged; nobody needs to hear it.
+_NOTHING_SHOWN = (0, Reaction.NONE, False, [], [])
 _INPUT_FRESHNESS_S = 0.1  # older samples are dropped: a backlog must not look fresh
 
 
@@ -57,7 +59,7 @@ class Protection(BmsNode[ProtectionParameters]):
         self._newest: dict[str, tuple[Callable[[Any], bool], Any]] = {}
         self._taken: dict[str, Any] = {}
         self._rejected: Counter[str] = Counter()
-        self._shown: tuple[Any, ...] = ()
+        self._shown: tuple[Any, ...] = _NOTHING_SHOWN
         self._iteration = 0
         self._verdict = Verdict()
         self.advertise("protection/status", "events")
@@ -77,7 +79,7 @@ class Protection(BmsNode[ProtectionParameters]):
         """Ages count from here on, so that an input that never comes is a fault."""
         with self._lock:
             self._judge = Judge(self._pack, self._table, self.clock.boot_ns())
-            self._shown = ()
+            self._shown = _NOTHING_SHOWN
             lockouts = self._newest.get("lockouts")
             self._newest.clear()
             self._taken.clear()

@@ -27,7 +27,7 @@ from ibms_ros_common.diagnostics import ERROR, OK, WARN, Status
 
 Start = Callable[..., Any]
 
-LOCKED = 106  # deep discharge
+LOCKED, ALSO_LOCKED = 106, 118  # deep discharge, thermal runaway
 
 
 def path_of(folder: Path) -> Path:
@@ -198,7 +198,8 @@ def test_after_the_loss_of_the_memory_every_lockout_stands(start: Start, tmp_pat
     path_of(tmp_path).write_bytes(b"no database" * 999)
     alone = begin(start, tmp_path)
     message = alone.newest("protection/lockouts")
-    assert (list(message.diagnosis), list(message.element)) == ([LOCKED], [-1])
+    assert list(message.diagnosis) == [LOCKED, ALSO_LOCKED]
+    assert list(message.element) == [-1, -1]
     status = report(alone)
     assert status.level == WARN
     assert "unusable" in status.message
