@@ -12,7 +12,14 @@ from collections import deque
 from ibms_battery.clock import NS_PER_S
 from ibms_battery.pack import Pack, Switching, Transition
 from ibms_edge.switching.bypasses import NO_BYPASS, Bypasses
-from ibms_edge.switching.conditions import Surroundings, Wait, unmet_condition
+from ibms_edge.switching.conditions import (
+    SAMPLES,
+    LinkVoltages,
+    Surroundings,
+    Wait,
+    unmet_condition,
+)
+from ibms_edge.switching.contradictions import Contradictions
 from ibms_edge.switching.currents import CurrentHistory
 from ibms_edge.switching.exchange import (
     OPEN,
@@ -79,6 +86,7 @@ class SwitchController:
         self._switching = pack.switching
         self._masks = {name: self._switching.mask(name) for name in self._switching.configurations}
         self._bypasses = Bypasses(pack)
+        self._contradictions = Contradictions(self._switching.switches, self.timing)
         self._currents = CurrentHistory()
         self._verdicts = Verdicts(self.timing.status_stale_s)
         self._requests = Requests()
@@ -86,7 +94,6 @@ class SwitchController:
         self._foreign: list[str] = []
         self._commanded = OPEN  # configuration that the last command stands for
         self._mask = 0  # switches commanded closed
-        self._moved_ns = [0] * len(self._switching.switches)  # when each was last commanded anew
         self._opening: Opening | None = None
         self._placed = NO_BYPASS  # bypasses that are laid over every configuration
         self._bypassing: int | None = None  # bypass whose switches move
@@ -95,20 +102,23 @@ class SwitchController:
         self._source_since_ns: int | None = (
             None  # when feedback first showed the commanded switches
         )
+        # Newest samples by feedback that shows the commanded switches.
+        self._link: deque[LinkVoltages] = deque(maxlen=SAMPLES)
         self._last_command_ns = 0
         self._reason = Reason.NOT_ARMED
         self._arming_since_ns: int | None = None
         self._last_step_ns: int | None = None
         self._opened: list[tuple[int, int]] = []  # switch and time of feedback, not told yet
-        self._shown_mismatch = 0
-        self._shown_until_ns = 0
         self._waiting_for = ""
         self._told: tuple[int, str] | None = None  # sequence and what it waited for
 
     @property
-    def is_monitored_only(self) -> bool:
-        """Whether scans come too slowly for the time budget: then the switches are never closed."""
-        return _SCANS_PER_STALE_LIMIT * self._pack.scan_period_s >= self.timing.status_stale_s
+    def monitored_only(self) -> str:
+        """Why the switches are never closed: scans come too slowly for the time budget; else ""."""
+        period_s = self._pack.scan_period_s
+        if _SCANS_PER_STALE_LIMIT * period_s < self.timing.status_stale_s:
+            return ""
+        return f"a scan each {period_s:g} s is too slow for closing, the pack is monitored only"
 
     @property
     def verdicts_rejected(self) -> int:
@@ -137,6 +147,8 @@ class SwitchController:
         if known is not None:
             if feedback.boot_ns < known.boot_ns:
                 return
+            if not is_fresh(feedback.boot_ns, known.boot_ns, self.timing.feedback_stale_s):
+                self._link.clear()
             opened = known.closed & ~feedback.closed
             self._opened += [
                 (index, feedback.boot_ns)
@@ -146,10 +158,15 @@ class SwitchController:
             if (known.closed ^ feedback.closed) & self._bypasses.switches:
                 self._wiring_ns = feedback.boot_ns
         self._feedback = feedback
+        self._contradictions.feedback(feedback)
         if feedback.closed != self._mask:
-            self._source_since_ns = None
-        elif self._source_since_ns is None:
+            self._source_is_unknown()
+            return
+        if self._source_since_ns is None:
             self._source_since_ns = feedback.boot_ns
+        if known is not None and feedback.boot_ns == known.boot_ns and self._link:
+            self._link.pop()  # not a further sample
+        self._link.append(LinkVoltages(feedback.pack_voltage_v, feedback.link_voltage_v))
 
     def current(self, boot_ns: int, current_a: float) -> None:
         """A sample of the pack current [A], charge positive; NaN where it was not measured."""
@@ -229,25 +246,12 @@ class SwitchController:
         return "transition"
 
     def mismatch(self, now_ns: int) -> int:
-        """Switches whose feedback contradicts the command beyond their switching time."""
-        if not self.feedback_fresh(now_ns) or self._feedback is None:
-            return 0
-        feedback = self._feedback
-        if not feedback.armed and not feedback.closed:
-            return 0  # the board opened by itself: its own latch says so, nothing contradicts
-        differing = feedback.closed ^ self._mask
-        switches = self._switching.switches
-        late = differing >> len(switches) << len(switches)  # more than there are
-        for index, switch in enumerate(switches):
-            settling_s = max(switch.closing_time_s, switch.opening_time_s)
-            limit_ns = self._ns(settling_s + self.timing.verification_margin_s)
-            if differing >> index & 1 and now_ns - self._moved_ns[index] > limit_ns:
-                late |= 1 << index
-        return late
+        """Switches whose feedback contradicts the command beyond doubt, as a mask."""
+        return self._contradictions.established if self.feedback_fresh(now_ns) else 0
 
-    def shown_mismatch(self, now_ns: int) -> int:
-        """Mismatch as told to others: held for a while, as the opening that follows may end it."""
-        return self._shown_mismatch if now_ns < self._shown_until_ns else 0
+    def shown_mismatch(self, now_ns: int) -> list[int]:
+        """Mismatch as told to others for a while, per switch SwitchState.MISMATCH_*."""
+        return self._contradictions.shown(now_ns)
 
     # Decision ------------------------------------------------------------------------------------
 
@@ -260,9 +264,7 @@ class SwitchController:
             self._verdicts.interrupted = True  # this loop itself stood still
         self._last_step_ns = now_ns
         self._waiting_for = ""
-        if mismatch := self.mismatch(now_ns):
-            self._shown_mismatch = mismatch
-            self._shown_until_ns = now_ns + self._ns(self.timing.mismatch_shown_s)
+        self._contradictions.remember(self.mismatch(now_ns), now_ns)
         self._tell_openings(actions)
         obstacle = self._obstacle(now_ns)
         at_once = self._must_open_at_once(now_ns)
@@ -298,6 +300,8 @@ class SwitchController:
             return (
                 f"no configuration is called {configuration!r}, known are {', '.join(self._masks)}"
             )
+        if configuration != OPEN and self.monitored_only:
+            return self.monitored_only
         if route(self._switching, self._commanded, configuration) is None:
             return f"the topology allows no way from {self._commanded!r} to {configuration!r}"
         return None
@@ -307,7 +311,8 @@ class SwitchController:
         verdict = self._verdicts.take_new()
         vouches = obstacle in (None, Reason.REQUEST_SILENT)
         if verdict is not None and (vouches or self.is_held):
-            allowed = verdict.close_allowed and self._opening is None
+            may_close = self._opening is None and not self.monitored_only
+            allowed = verdict.close_allowed and may_close
             actions.permit = Permit(verdict.scan_counter, allowed)
 
     def _obstacle(self, now_ns: int) -> Reason | None:
@@ -330,7 +335,8 @@ class SwitchController:
     def _must_open_at_once(self, now_ns: int) -> bool:
         """Whether an opening neither waits for the current nor keeps an order.
 
-        Both need a chain that is known to work: else nobody may be there to end them.
+        Both need a chain that is known to work: else nobody may be there to end them. A contact
+        that contradicts breaks no chain, and what flows burns the others all the same.
         """
         verdict, feedback = self._verdicts.newest, self._feedback
         return (
@@ -340,7 +346,6 @@ class SwitchController:
             or not verdict.complete
             or feedback is None
             or not self.feedback_fresh(now_ns)
-            or bool(self.mismatch(now_ns))
             or feedback.emergency_stop
             or not feedback.armed
         )
@@ -420,6 +425,10 @@ class SwitchController:
             if self._commanded != OPEN or self._reason is Reason.REQUEST:
                 self._open(Reason.NOT_ARMED, at_once, now_ns, actions)
             return
+        if self._commanded == OPEN and self.monitored_only:
+            self._waiting_for = f"faster scans: {self.monitored_only}"
+            self._tell_once(request, f"{target!r} requested, but {self.monitored_only}", actions)
+            return
         if not feedback.armed:
             if self._commanded != OPEN:
                 self._open(Reason.NOT_ARMED, True, now_ns, actions)
@@ -468,9 +477,8 @@ class SwitchController:
             self._pack,
             self._transition(self._commanded, way[0]),
             Surroundings(
-                feedback.pack_voltage_v,
-                feedback.link_voltage_v,
-                verdict.string_voltage_v,
+                self._link,
+                self._verdicts.string_voltages_v,
                 (now_ns - since_ns) / NS_PER_S,
             ),
         )
@@ -557,12 +565,9 @@ class SwitchController:
         self, configuration: str, mask: int, reason: Reason, now_ns: int, actions: Actions
     ) -> None:
         moved = mask ^ self._mask
-        # Only a change restarts the settling time, else a weld would hide behind new reasons.
-        for index in range(len(self._moved_ns)):
-            if moved >> index & 1:
-                self._moved_ns[index] = now_ns
+        self._contradictions.command(mask, now_ns)
         if moved:
-            self._source_since_ns = None
+            self._source_is_unknown()
         if moved & self._bypasses.switches:
             self._wiring_ns = now_ns
         self._commanded, self._mask, self._reason = configuration, mask, reason
@@ -572,6 +577,10 @@ class SwitchController:
         self._last_command_ns = now_ns
         challenge = self._feedback.arm_challenge if self._feedback else 0
         actions.command = Command(self._mask, False, challenge, self._reason)
+
+    def _source_is_unknown(self) -> None:
+        self._source_since_ns = None
+        self._link.clear()
 
     def _void_requests(self) -> None:
         self._arming_since_ns = None

@@ -4,7 +4,6 @@
 import math
 import socket
 from array import array
-from collections import deque
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +22,7 @@ from ibms_edge.switching.exchange import (
     RequestInput,
     VerdictInput,
 )
+from ibms_edge.switching.inbox import Inbox
 from ibms_end.can.bus import BusConfiguration, claim_role
 from ibms_end.hardware_node import HardwareNode
 from ibms_end.mapping import load_map
@@ -70,10 +70,10 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
         loaded = load_map(config / "can" / "maps" / pack.can_map, pack)
         self._link = BoardLink(loaded.database, parameters.bus, self.clock, self._on_frame)
         self.attach(self._link.receiver)
-        self._verdicts: deque[VerdictInput] = deque(maxlen=8)
-        self._requests: deque[RequestInput] = deque(maxlen=8)
-        self._feedbacks: deque[FeedbackInput] = deque(maxlen=8)
-        self._currents: deque[tuple[int, float]] = deque(maxlen=32)
+        self._verdicts = Inbox[VerdictInput](8)
+        self._requests = Inbox[RequestInput](8)
+        self._feedbacks = Inbox[FeedbackInput](8)
+        self._currents = Inbox[tuple[int, float]](32)
         self._show_at_once = False
         self._next_state_ns = 0
         self._last_shown: tuple[Any, ...] = ()
@@ -105,7 +105,7 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
     # Inputs, from the executor's and the receiver's thread; the queues hand them to the loop.
 
     def _on_status(self, message: ProtectionStatus) -> None:
-        self._verdicts.append(
+        self._verdicts.put(
             VerdictInput(
                 boot_ns=message.boot_ns,
                 scan_counter=message.scan_counter,
@@ -120,7 +120,7 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
         self._notify()
 
     def _on_request(self, message: SwitchRequest) -> None:
-        self._requests.append(
+        self._requests.put(
             RequestInput(message.boot_ns, message.sequence, message.configuration, message.arm)
         )
 
@@ -130,14 +130,14 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
             message.valid & PackMeasurement.VALID_CURRENT
             and not message.status & PackMeasurement.SENSOR_SELF_TEST_FAILED
         )
-        self._currents.append((message.boot_ns, message.current_a if is_measured else math.nan))
+        self._currents.put((message.boot_ns, message.current_a if is_measured else math.nan))
         if self._controller.is_held:
             self._notify()
 
     def _on_frame(self, message: can.Message, boot_ns: int) -> None:
         feedback = self._link.feedback(message.data, boot_ns)
         if feedback is not None:
-            self._feedbacks.append(feedback)
+            self._feedbacks.put(feedback)
             controller = self._controller
             if (
                 controller.is_moving
@@ -150,16 +150,15 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
 
     def _step(self, _woken_ns: int) -> None:
         controller = self._controller
-        while self._verdicts:
-            controller.verdict(self._verdicts.popleft())
-        while self._requests:
-            controller.request(self._requests.popleft())
-        while self._feedbacks:
-            feedback = self._feedbacks.popleft()
+        for verdict in self._verdicts.take_all():
+            controller.verdict(verdict)
+        for request in self._requests.take_all():
+            controller.request(request)
+        for feedback in self._feedbacks.take_all():
             self._show_at_once |= _demands_attention(feedback)
             controller.feedback(feedback)
-        while self._currents:
-            controller.current(*self._currents.popleft())
+        for sample in self._currents.take_all():
+            controller.current(*sample)
         if self._open_requested:
             self._open_requested = False
             controller.open_at_once()
@@ -240,7 +239,7 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
         )
         state.isolated = array("B", controller.isolated(now_ns))
         state.closed = self._bits(feedback.closed if fresh and feedback else 0)
-        state.mismatch = self._bits(mismatch)
+        state.mismatch = array("B", mismatch)
         self.publish("switch/state", state)
 
     def _bits(self, mask: int) -> "array[int]":
@@ -293,17 +292,17 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
             permits=self._permits,
             verdicts_rejected=controller.verdicts_rejected,
             requests_rejected=controller.requests_rejected,
+            verdicts_lost=self._verdicts.lost,
+            requests_lost=self._requests.lost,
+            feedbacks_lost=self._feedbacks.lost,
+            currents_lost=self._currents.lost,
             waiting_for=controller.waiting_for,
         )
         if controller.is_held:
             status.report(ERROR, "held closed: more flows than the contactors break")
-        if controller.is_monitored_only:
-            status.report(
-                WARN,
-                f"a scan each {self._pack.scan_period_s:g} s is too slow for closing: the pack is "
-                "monitored only",
-            )
-        if controller.shown_mismatch(now_ns):
+        if controller.monitored_only:
+            status.report(WARN, controller.monitored_only)
+        if controller.mismatch(now_ns) or any(controller.shown_mismatch(now_ns)):
             status.report(ERROR, "feedback contradicts the command")
         if self.foreign_publishers():
             status.report(ERROR, f"second publisher on {', '.join(self.foreign_publishers())}")

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which verdicts of protection count, and what they forbid even if they do not. No ROS."""
 
+from collections import deque
 from dataclasses import replace
 
+from ibms_edge.switching.conditions import SAMPLES
 from ibms_edge.switching.exchange import VerdictInput, is_ahead, is_fresh
 
 
@@ -14,6 +16,8 @@ class Verdicts:
         self.opening_demanded = False  # by any verdict since the last step, accepted or not
         self.interrupted = False  # the chain was broken since the last step
         self.rejected = 0
+        # Voltages of the strings by the newest verdicts of an unbroken chain.
+        self.string_voltages_v: deque[tuple[float, ...]] = deque(maxlen=SAMPLES)
         self._stale_s = stale_s
         self._crc: int | None = None
         self._is_new = False
@@ -48,6 +52,8 @@ class Verdicts:
         self._crc = verdict.configuration_crc
         if known is not None and not self._follows(verdict, known):
             self.interrupted = True
+            self.string_voltages_v.clear()
+        self.string_voltages_v.append(verdict.string_voltage_v)
         self.newest = verdict
         self._is_new = True
         return is_other_table

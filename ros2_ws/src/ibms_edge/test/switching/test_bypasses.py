@@ -12,6 +12,7 @@ import pytest
 
 from ibms_battery.pack import Pack, load_pack
 from ibms_edge.switching.bypasses import Bypasses
+from ibms_edge.switching.contradictions import STAYS_CLOSED, STAYS_OPEN
 from ibms_edge.switching.exchange import Reason
 
 Bench = Any  # of conftest.py
@@ -136,7 +137,14 @@ def test_a_step_that_is_not_seen_in_its_time_opens_the_pack(
     closed.run(5)
     assert closed.controller.commanded == "open"
     assert closed.controller.reason is Reason.FEEDBACK
-    assert closed.controller.shown_mismatch(closed.now_ns) in (masks["series"], masks["bypass"])
+    shown = closed.controller.shown_mismatch(closed.now_ns)
+    names = {
+        switch.name: kind
+        for switch, kind in zip(closed.pack.switching.switches, shown, strict=True)
+        if kind
+    }
+    stays = {"closed": {"series_2": STAYS_CLOSED}, "broken": {"bypass_2": STAYS_OPEN}}
+    assert names == stays[step]
 
 
 def test_the_times_of_the_wiring_are_those_of_command_and_feedback(closed: Bench) -> None:
@@ -270,3 +278,36 @@ def test_isolation_goes_before_the_next_step_of_closing(closed: Bench, modular: 
     assert closed.controller.isolated(closed.now_ns)[CELL] == 1
     both = modular.switching.mask_of(["series_2", "bypass_2"])
     assert all(mask & both != both for mask in closed.commands)
+
+
+def test_closing_with_a_cell_to_isolate_never_closes_its_way(
+    modular: Pack, make_bench: Callable[[Pack], Bench], masks: dict[str, int]
+) -> None:
+    """From the user's opening on nothing shows as bypassed; the demand alone has to be enough."""
+    bench = make_bench(modular)
+    bench.board = replace(bench.board, link_voltage_v=0.0)
+    isolate(bench, CELL)
+    bench.close()
+    closings = [mask for mask in bench.commands if mask]
+    assert len(closings) == 4  # each step of the way, none more
+    assert all(mask & masks["bypass"] and not mask & masks["series"] for mask in closings)
+    assert bench.controller.isolated(bench.now_ns) == [0] * 4 + [1] * 4 + [0] * 4
+    assert bench.controller.mismatch(bench.now_ns) == 0
+    assert Reason.ISOLATE not in bench.reasons
+
+
+def test_a_demand_that_ends_during_closing_changes_nothing_any_more(
+    closed: Bench, masks: dict[str, int]
+) -> None:
+    isolate(closed, CELL)
+    closed.ask("open", arm=False)
+    closed.run(5)
+    closed.board = replace(closed.board, link_voltage_v=0.0)
+    closed.sent.clear()
+    closed.ask("closed")
+    while closed.controller.commanded != "precharge_only":
+        closed.tick()
+    isolate(closed)
+    closed.run(20)
+    assert closed.board.closed == masks["around"]
+    assert all(mask & masks["series"] == 0 for mask in closed.commands)

@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from ibms_battery.pack import Pack, StringOfCells, StringVoltage, Transition, load_pack
-from ibms_edge.switching.conditions import Surroundings, unmet_condition
+from ibms_edge.switching.conditions import LinkVoltages, Surroundings, unmet_condition
 from ibms_edge.switching.controller import route
 
 Bench = Any  # of conftest.py
-HEALTHY = Surroundings(44.0, 43.9, (), 1.0)
+HEALTHY = Surroundings([LinkVoltages(44.0, 43.9)] * 3, (), 1.0)
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +51,15 @@ def test_the_way_to_closed_leads_over_the_weld_test(bench: Bench, modular: Pack)
 def test_main_negative_waits_until_a_weld_would_have_shown(bench: Bench) -> None:
     until_the_weld_test(bench)
     began_ns = bench.now_ns
+    waits = []
     while bench.controller.commanded == "precharge_only":
-        assert bench.controller.waiting_for == "precharge: 0.1 s in precharge_only"
+        waits.append(bench.controller.waiting_for)
         bench.tick()
+    assert list(dict.fromkeys(waits)) == [
+        "precharge: 3 samples of the link's voltage",
+        "precharge: 0.1 s in precharge_only",
+    ]
+    assert bench.told == ["arming the switch board"]
     assert bench.now_ns - began_ns >= 100_000_000
     assert bench.controller.commanded == "precharge"
 
@@ -114,7 +120,7 @@ def strings(pack: Pack) -> Pack:
 def test_a_string_joins_only_where_its_measured_voltage_fits(
     strings: Pack, link_v: float, strings_v: tuple[float, ...], fits: bool
 ) -> None:
-    present = Surroundings(22.0, link_v, strings_v, 1.0)
+    present = Surroundings([LinkVoltages(22.0, link_v)] * 3, [strings_v] * 3, 1.0)
     wait = unmet_condition(strings, JOIN, present)
     assert (wait is None) is fits
     assert wait is None or wait.text == "both: voltage of string right within 0.5 V of the link"
@@ -133,14 +139,53 @@ def test_a_string_that_does_not_fit_is_told_once_and_may_join_later(
     assert "string right" in bench.controller.waiting_for
     assert bench.told == [f"waits for {bench.controller.waiting_for}"]
     bench.healthy = replace(bench.healthy, string_voltage_v=(44.0, 43.8))
-    bench.run(3)
+    bench.run(2)
+    assert bench.controller.commanded == "closed"
+    bench.run(2)
     assert bench.controller.verified(bench.now_ns) == "both"
     assert bench.controller.waiting_for == ""
 
 
 def test_what_is_usual_is_not_told(pack: Pack) -> None:
     way = Transition("precharge", "closing", requires_precharged=True)
-    wait = unmet_condition(pack, way, replace(HEALTHY, link_voltage_v=20.0))
+    wait = unmet_condition(pack, way, replace(HEALTHY, link=[LinkVoltages(44.0, 20.0)] * 3))
     assert wait is not None
     assert wait.is_usual
     assert unmet_condition(pack, way, HEALTHY) is None
+
+
+@pytest.mark.parametrize(
+    ("way", "fits", "wrong"),
+    [
+        (Transition("a", "b", requires_precharged=True), (44.0, 43.9), (44.0, 20.0)),
+        (Transition("open", "b", requires_link_discharged=True), (44.0, 1.0), (44.0, 40.0)),
+        (JOIN, (44.0, 22.0), (44.0, 21.0)),
+    ],
+)
+def test_three_samples_in_succession_have_to_hold(
+    strings: Pack, way: Transition, fits: tuple[float, float], wrong: tuple[float, float]
+) -> None:
+    good, bad = LinkVoltages(*fits), LinkVoltages(*wrong)
+    present = Surroundings([good] * 3, [(22.0, 22.0)] * 3, 1.0)
+    assert unmet_condition(strings, way, present) is None
+    for link in ([bad, good, good], [good, bad, good], [good, good, bad]):
+        wait = unmet_condition(strings, way, replace(present, link=link))
+        assert wait is not None
+        assert "samples" not in wait.text
+    wait = unmet_condition(strings, way, replace(present, link=[good] * 2))
+    assert wait is not None
+    assert (wait.text, wait.is_usual) == (
+        f"{way.target}: 3 samples of the link's voltage",
+        True,
+    )
+
+
+def test_a_string_fits_only_by_three_verdicts(strings: Pack) -> None:
+    link = [LinkVoltages(44.0, 22.0)] * 3
+    few = unmet_condition(strings, JOIN, Surroundings(link, [(22.0, 22.0)] * 2, 1.0))
+    assert few is not None
+    assert few.is_usual
+    one_off = [(22.0, 22.0), (22.0, 23.0), (22.0, 22.0)]
+    wait = unmet_condition(strings, JOIN, Surroundings(link, one_off, 1.0))
+    assert wait is not None
+    assert not wait.is_usual

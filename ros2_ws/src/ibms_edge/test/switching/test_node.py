@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import can
+import msgspec
 import pytest
 from cantools.database.can import Database
 
+from ibms_edge.switching.controller import SwitchController
 from ibms_edge.switching.exchange import Reason
 from ibms_edge.switching.node import SwitchControl
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message, load_databases
-from ibms_msgs.msg import Event, PackMeasurement, ProtectionStatus, SwitchRequest
+from ibms_msgs.msg import Event, PackMeasurement, ProtectionStatus, SwitchRequest, SwitchState
 from ibms_msgs.srv import RequestSwitchConfiguration
-from ibms_ros_common.diagnostics import ERROR, Status
+from ibms_ros_common.diagnostics import ERROR, WARN, Status
 
 MS = 1_000_000
 NEGATIVE, POSITIVE, CLOSED = 0b001, 0b010, 0b011
@@ -264,6 +266,66 @@ def test_only_a_measured_current_holds(closed: World, sample: dict[str, Any], he
     closed.measure(**sample)
     closed.demand()
     assert closed.state.break_current_hold is held
+
+
+def test_a_contradiction_is_shown_with_its_sense(closed: World) -> None:
+    closed.run(10)
+    closed.board["Closed"] = NEGATIVE  # main_positive drops out
+    closed.run(2)
+    assert list(closed.state.mismatch) == [0, 0, 0]
+    closed.run(1)
+    assert closed.commands[-1] == (0, Reason.FEEDBACK)
+    closed.board["Closed"] = CLOSED  # and bounces back; only then the board obeys
+    closed.feed_back()
+    assert list(closed.state.mismatch) == [0, SwitchState.MISMATCH_STAYS_OPEN, 0]
+    closed.board["Closed"] = 0
+    closed.run(20)
+    assert list(closed.state.closed) == [0, 0, 0]
+    assert list(closed.state.mismatch) == [0, SwitchState.MISMATCH_STAYS_OPEN, 0]
+    status = Status()
+    closed.node._report_switches(status)
+    assert (status.level, status.message) == (ERROR, "feedback contradicts the command")
+    closed.run(100)
+    assert list(closed.state.mismatch) == [0, 0, 0]
+
+
+def test_inputs_that_the_loop_does_not_fetch_are_lost_but_counted(
+    closed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(closed.node, "_step", lambda _woken_ns: None)
+    monkeypatch.setattr(closed.node, "_notify", lambda: None)
+    for _ in range(40):
+        closed.node._on_frame(closed._feedback.encode(closed.board), closed.alone.clock.boot_ns())
+        closed.node._on_current(PackMeasurement())
+    for _ in range(10):
+        closed.node._on_status(ProtectionStatus())
+        closed.node._on_request(SwitchRequest())
+    status = Status()
+    closed.node._report_switches(status)
+    lost = {name: value for name, value in status.values.items() if name.endswith("_lost")}
+    assert lost == {
+        "verdicts_lost": "2",
+        "requests_lost": "2",
+        "feedbacks_lost": "32",
+        "currents_lost": "8",
+    }
+
+
+def test_a_pack_with_slow_scans_says_that_it_is_only_monitored(world: World) -> None:
+    slow = msgspec.structs.replace(world.node._pack, scan_period_s=0.1)
+    world.node._controller = SwitchController(slow)
+    world.run(6)
+    world.ask("closed")
+    world.run(40)
+    assert {mask for mask, _ in world.commands} == {0}
+    assert not world.board["Armed"]
+    why = "a scan each 0.1 s is too slow for closing, the pack is monitored only"
+    assert world.state.waiting_for == f"faster scans: {why}"
+    answer = call(world, "closed", validate_only=True)
+    assert (answer.success, answer.code, answer.message) == (False, answer.CODE_FORBIDDEN, why)
+    status = Status()
+    world.node._report_switches(status)
+    assert (status.level, status.message) == (WARN, why)
 
 
 def test_each_opening_is_an_event_with_switch_and_current(closed: World) -> None:
