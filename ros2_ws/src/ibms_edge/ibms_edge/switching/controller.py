@@ -149,12 +149,7 @@ class SwitchController:
                 return
             if not is_fresh(feedback.boot_ns, known.boot_ns, self.timing.feedback_stale_s):
                 self._link.clear()
-            opened = known.closed & ~feedback.closed
-            self._opened += [
-                (index, feedback.boot_ns)
-                for index in range(len(self._switching.switches))
-                if opened >> index & 1
-            ]
+            self._note_openings(known.closed, feedback)
             if (known.closed ^ feedback.closed) & self._bypasses.switches:
                 self._wiring_ns = feedback.boot_ns
         self._feedback = feedback
@@ -265,7 +260,7 @@ class SwitchController:
         self._last_step_ns = now_ns
         self._waiting_for = ""
         self._contradictions.remember(self.mismatch(now_ns), now_ns)
-        self._tell_openings(actions)
+        self._tell_openings(now_ns, actions)
         obstacle = self._obstacle(now_ns)
         at_once = self._must_open_at_once(now_ns)
         self._verdicts.opening_demanded = self._verdicts.interrupted = False
@@ -387,8 +382,24 @@ class SwitchController:
         if self._mask or self._commanded != OPEN or self._reason is not reason:
             self._command(OPEN, 0, reason, now_ns, actions)
 
-    def _tell_openings(self, actions: Actions) -> None:
-        for index, feedback_ns in self._opened:
+    def _note_openings(self, before: int, feedback: FeedbackInput) -> None:
+        # One that is seen closed again before it was told has only bounced.
+        self._opened = [opened for opened in self._opened if not feedback.closed >> opened[0] & 1]
+        self._opened += [
+            (index, feedback.boot_ns)
+            for index in range(len(self._switching.switches))
+            if (before & ~feedback.closed) >> index & 1
+        ]
+
+    def _tell_openings(self, now_ns: int, actions: Actions) -> None:
+        """Tell each opening once it is beyond doubt: commanded, by the board, or established."""
+        by_board = self._feedback is not None and not self._feedback.armed
+        in_doubt = 0 if by_board else self._mask & ~self.mismatch(now_ns)
+        untold, self._opened = self._opened, []
+        for index, feedback_ns in untold:
+            if in_doubt >> index & 1:
+                self._opened.append((index, feedback_ns))
+                continue
             switch = self._switching.switches[index]
             current_a = self._currents.at_opening_a(feedback_ns)
             limit_a = switch.maximum_break_current_a
@@ -398,7 +409,6 @@ class SwitchController:
             actions.events.append(
                 Notice(f"{switch.name} opened at {at}{above}", is_above, index, current_a)
             )
-        self._opened.clear()
 
     # Closing and bypassing -----------------------------------------------------------------------
 

@@ -63,6 +63,33 @@ def test_a_contactor_that_drops_out_opens_with_the_third_frame(closed: Bench) ->
     assert closed.now_ns - began_ns == 30 * MS  # of 300: one frame until it shows, two more
 
 
+def test_a_contact_that_bounces_is_no_opening(closed: Bench) -> None:
+    """Above the break current an opening would use up the whole life of the contactor."""
+    closed.run(10)
+    closed.current_a = -300.0
+    closed.tick()
+    closed.follows = False
+    closed.sent.clear()
+    show(closed, NEGATIVE, NEGATIVE, CLOSED, NEGATIVE, CLOSED)
+    assert closed.told == []
+
+
+def test_a_contactor_that_drops_out_is_told_with_the_current_at_its_first_frame(
+    closed: Bench,
+) -> None:
+    closed.run(10)
+    closed.current_a = -20.0
+    for _ in range(3):
+        closed.tick(step_ms=10)
+    closed.follows = False
+    closed.sent.clear()
+    closed.current_a = -5.0
+    show(closed, NEGATIVE, NEGATIVE)
+    assert closed.told == []
+    show(closed, NEGATIVE, NEGATIVE)
+    assert closed.told == ["main_positive opened at -20.0 A"]
+
+
 def test_one_frame_handed_over_three_times_is_one(closed: Bench) -> None:
     closed.run(10)
     closed.follows = False
