@@ -131,7 +131,6 @@ _CELL_VOLTAGE = (
 _CELL_TEMPERATURE = (Step("cell_temperature", value=_of),)
 _CURRENT = (Step("current_value", "none", _of),)
 # A cell that reads wrong lies apart from the others, and its module's sum with it.
-# A cell that reads wrong lies apart from the others, and its module's sum with it.
 _WRONG_CELL = _names(
     "module_voltage sum_of_cells cell_voltage_spread internal_short_early current_does_not_fit"
 )
@@ -221,7 +220,12 @@ PROVOCATIONS: dict[str, Provocation] = {
         ramp_per_s=_RAMP_K_S,
         ramp_from=_AMBIENT_C,
     ),
-    "charge_undertemperature": Provocation(_CELL_TEMPERATURE, margin=3.0, also=_COLD, target_s=2.0),
+    # The limits end charging long before: this is for a charger that goes on.
+    "charge_undertemperature": Provocation(
+        (*_CELL_TEMPERATURE, Step("current_value", "none", lambda _aim: 4.0)),
+        margin=3.0,
+        also=_COLD | _SENSORS,
+    ),
     "cell_temperature_missing": Provocation(
         (Step("afe_silent", "module"),), modules=2, also=_LOST_MODULE, silences="cells"
     ),
@@ -295,6 +299,7 @@ PROVOCATIONS: dict[str, Provocation] = {
     "hardware_mismatch": Provocation(
         (Step("wrong_identity", "none", lambda aim: aim.pack.series - 1.0),), delay_s=1.5
     ),
+    "switch_count": Provocation((Step("wrong_switch_count", "none", lambda _aim: 24.0),)),
     # Insulation and surroundings
     "insulation_error": Provocation(
         (Step("insulation_resistance", "none", _ohm_of_pack),),
@@ -393,7 +398,8 @@ PROVOCATIONS: dict[str, Provocation] = {
 
 # Diagnoses that nothing here provokes, and why that is right.
 NOT_COVERED: dict[str, str] = {
-    "switch_count": "the simulated board always has the pack's switches; unit test of the signal",
+    "pack_voltage_missing": "no fault of the simulated sensor blanks a voltage; unit test",
+    "link_voltage_missing": "no fault of the simulated sensor blanks a voltage; unit test",
     "cell_temperature_stuck": (
         "needs all other sensors to move by 10 K, hours in this pack; unit test of the signal"
     ),
