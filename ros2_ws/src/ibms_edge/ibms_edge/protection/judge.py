@@ -84,7 +84,7 @@ class Judge:
         self._redundant_seen_ns = 0
         self._direction: Direction | None = None
         self._open_since_ns: int | None = None
-        self._open_ratio = 0.0  # link over pack voltage while all was last open
+        self._open_link_v = 0.0  # while all was last open
         self._pressures: deque[tuple[int, float]] = deque(maxlen=_PRESSURE_SPAN)
         self._other_direction = 0  # samples in a row that show another direction
         self._judged_ns: int | None = None
@@ -326,11 +326,14 @@ class Judge:
         long_open = since_ns is not None and switch.boot_ns - since_ns >= _LINK_DISCHARGE_NS
         alone = switch.configuration == _PRECHARGE_ONLY
         if known and switch.configuration == _OPEN:
-            self._open_ratio = ratio
+            self._open_link_v = switch.link_voltage_v
         # Where the wiring does not show it, nothing is pending, but a weld that was found stands.
         not_shown = math.nan if self.engine.has_fault("weld_voltage_ratio") else 0.0
         self._put("weld_voltage_ratio", (ratio if long_open else not_shown) if known else math.nan)
-        rise = ratio - self._open_ratio if alone else 0.0
+        rise = 0.0
+        if alone:  # modules out of circuit leave no pack voltage while all is open
+            risen_v = switch.link_voltage_v - self._open_link_v
+            rise = risen_v / switch.pack_voltage_v if switch.pack_voltage_v > 0 else math.nan
         self._put("weld_negative_rise", rise if known else math.nan)
 
     def _insulation_signals(self, message: InsulationMeasurement) -> None:

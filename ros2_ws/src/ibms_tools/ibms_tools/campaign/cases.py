@@ -97,6 +97,9 @@ class Case:
         return min(times, default=None)
 
 
+_CLOSED = ("precharge", "drive", "charge")
+
+
 @dataclass(frozen=True)
 class Subject:
     """A pack, its table of diagnoses and their provocations."""
@@ -136,7 +139,17 @@ class Subject:
             for row, provocation in self.provoked()
             for level, _ in row.limits.levels()
             for state in provocation.states
+            if not (state in _CLOSED and self.isolates_before(row))
         ]
+
+    def isolates_before(self, row: Diagnosis) -> bool:
+        """Whether another row takes the cell out of circuit before this one can trip."""
+        return bool(self.pack.switching.bypasses) and any(
+            other.demand is Reaction.ISOLATE
+            and (other.signal, other.is_above) == (row.signal, row.is_above)
+            and other.name != row.name
+            for other in self.table.diagnoses
+        )
 
     def passed(self, row: Diagnosis, value: float) -> list[tuple[Diagnosis, Level]]:
         """Diagnoses of the same signal, with the strongest level that ``value`` passes."""
@@ -338,6 +351,7 @@ class Drawing:
                 and not provocation.warm_up_s
                 and provocation.delay_s <= 2.0
                 and row.direction is None
+                and not (state in _CLOSED and subject.isolates_before(row))
                 and not (provocation.ramp_per_s and row.demand < Reaction.ISOLATE)
             ]
             first, second = self._random.sample(choices, 2)
