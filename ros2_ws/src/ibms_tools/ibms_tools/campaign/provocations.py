@@ -200,7 +200,7 @@ PROVOCATIONS: dict[str, Provocation] = {
         margin=0.02,
         also=_WRONG_CELL,
         states=("drive",),
-        delay_s=6.0,
+        delay_s=8.0,
     ),
     # Temperatures
     "cell_overtemperature": Provocation(
@@ -220,12 +220,7 @@ PROVOCATIONS: dict[str, Provocation] = {
         ramp_per_s=_RAMP_K_S,
         ramp_from=_AMBIENT_C,
     ),
-    # The limits end charging long before: this is for a charger that goes on.
-    "charge_undertemperature": Provocation(
-        (*_CELL_TEMPERATURE, Step("current_value", "none", lambda _aim: 4.0)),
-        margin=3.0,
-        also=_COLD | _SENSORS,
-    ),
+    "charge_undertemperature": Provocation(_CELL_TEMPERATURE, margin=3.0, also=_COLD),
     "cell_temperature_missing": Provocation(
         (Step("afe_silent", "module"),), modules=2, also=_LOST_MODULE, silences="cells"
     ),
@@ -299,7 +294,10 @@ PROVOCATIONS: dict[str, Provocation] = {
     "hardware_mismatch": Provocation(
         (Step("wrong_identity", "none", lambda aim: aim.pack.series - 1.0),), delay_s=1.5
     ),
-    "switch_count": Provocation((Step("wrong_switch_count", "none", lambda _aim: 24.0),)),
+    # Told with the periodic state of the switches, each 50 ms.
+    "switch_count": Provocation(
+        (Step("wrong_switch_count", "none", lambda _aim: 24.0),), delay_s=0.15
+    ),
     # Insulation and surroundings
     "insulation_error": Provocation(
         (Step("insulation_resistance", "none", _ohm_of_pack),),
