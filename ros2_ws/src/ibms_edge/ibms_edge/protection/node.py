@@ -22,7 +22,7 @@ from ibms_ros_common.node import BmsNode
 from ibms_ros_common.process import CHAIN_PRIORITY, run
 
 # What a status says before anything was judged; nobody needs to hear it.
-_NOTHING_SHOWN = (0, Reaction.NONE, False, [], [])
+_NOTHING_SHOWN: tuple[Any, ...] = (0, Reaction.NONE, False, [], [])
 _INPUT_FRESHNESS_S = 0.1  # older samples are dropped: a backlog must not look fresh
 
 
