@@ -98,6 +98,7 @@ class Case:
 
 
 _CLOSED = ("precharge", "drive", "charge")
+_OF_THE_TERMINALS = ("pack_voltage_ratio", "sum_of_cells_difference")
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,15 @@ class Subject:
             for row, provocation in self.provoked()
             for level, _ in row.limits.levels()
             for state in provocation.states
-            if not (state in _CLOSED and self.isolates_before(row))
+            if self.shows(row, state)
         ]
+
+    def shows(self, row: Diagnosis, state: str) -> bool:
+        """Whether a diagnosis can be seen in a pack state at all."""
+        if state in _CLOSED:
+            return not self.isolates_before(row)
+        # While all modules hang loose, nothing is at the terminals.
+        return not (self.pack.switching.bypasses and row.signal in _OF_THE_TERMINALS)
 
     def isolates_before(self, row: Diagnosis) -> bool:
         """Whether another row takes the cell out of circuit before this one can trip."""
@@ -351,7 +359,7 @@ class Drawing:
                 and not provocation.warm_up_s
                 and provocation.delay_s <= 2.0
                 and row.direction is None
-                and not (state in _CLOSED and subject.isolates_before(row))
+                and subject.shows(row, state)
                 and not (provocation.ramp_per_s and row.demand < Reaction.ISOLATE)
             ]
             first, second = self._random.sample(choices, 2)
