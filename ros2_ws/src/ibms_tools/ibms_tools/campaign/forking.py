@@ -6,6 +6,7 @@ import pickle
 import select
 import signal
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -32,6 +33,8 @@ def in_a_copy(function: Callable[[], T], limit_s: float) -> T:
             with os.fdopen(write_end, "wb") as pipe:
                 pipe.write(data)
             code = 0
+        except BaseException:  # noqa: BLE001 - it ends here, and somebody has to see why
+            traceback.print_exc()
         finally:
             # No destructors: threads of the original do not exist in this copy.
             os._exit(code)
