@@ -35,6 +35,9 @@ _LARGEST_DATA = {False: 8, True: 64}  # by CAN FD
 
 # Opcodes of classic BPF (linux/bpf_common.h).
 _LD_WORD_ABSOLUTE, _AND_CONSTANT, _JUMP_EQUAL, _RETURN = 0x20, 0x54, 0x15, 0x06
+_INSTRUCTION = struct.Struct("=HBBI")
+_DROP = _INSTRUCTION.pack(_RETURN, 0, 0, 0)
+_ACCEPT = _INSTRUCTION.pack(_RETURN, 0, 0, 0xFFFF)
 
 
 def filter_program(tag: int, filters: list[tuple[int, int]]) -> bytes:
@@ -44,21 +47,19 @@ def filter_program(tag: int, filters: list[tuple[int, int]]) -> bytes:
         tag: sender tag of the own socket.
         filters: (identifier with flags, mask) pairs; empty passes all.
     """
-    instruction = struct.Struct("=HBBI")
-    drop, accept = instruction.pack(_RETURN, 0, 0, 0), instruction.pack(_RETURN, 0, 0, 0xFFFF)
     program = [
-        instruction.pack(_LD_WORD_ABSOLUTE, 0, 0, _UDP_HEADER_SIZE),
-        instruction.pack(_JUMP_EQUAL, 0, 1, tag),
-        drop,
+        _INSTRUCTION.pack(_LD_WORD_ABSOLUTE, 0, 0, _UDP_HEADER_SIZE),
+        _INSTRUCTION.pack(_JUMP_EQUAL, 0, 1, tag),
+        _DROP,
     ]
     for identifier, mask in filters:
         program += [
-            instruction.pack(_LD_WORD_ABSOLUTE, 0, 0, _UDP_HEADER_SIZE + 4),
-            instruction.pack(_AND_CONSTANT, 0, 0, mask),
-            instruction.pack(_JUMP_EQUAL, 0, 1, identifier & mask),
-            accept,
+            _INSTRUCTION.pack(_LD_WORD_ABSOLUTE, 0, 0, _UDP_HEADER_SIZE + 4),
+            _INSTRUCTION.pack(_AND_CONSTANT, 0, 0, mask),
+            _INSTRUCTION.pack(_JUMP_EQUAL, 0, 1, identifier & mask),
+            _ACCEPT,
         ]
-    program.append(drop if filters else accept)
+    program.append(_DROP if filters else _ACCEPT)
     return b"".join(program)
 
 
@@ -105,6 +106,8 @@ class LocalBus(can.BusABC):
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _LOOPBACK)
             sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+            # Nothing waits in the socket when the filters are applied: it would pass unfiltered.
+            self._attach(sock, _DROP)
             sock.bind(self._address)
             sock.setsockopt(
                 socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP) + _LOOPBACK
@@ -126,15 +129,18 @@ class LocalBus(can.BusABC):
             pairs.append(
                 (_ERR_FLAG, _ERR_FLAG)
             )  # error frames pass always, as the driver needs them
-        program = filter_program(self._tag, pairs)
+        self._attach(self._socket, filter_program(self._tag, pairs))
+        self._is_filtered = True
+
+    @staticmethod
+    def _attach(sock: socket.socket, program: bytes) -> None:
         buffer = ctypes.create_string_buffer(program)
-        count = len(program) // 8
-        self._socket.setsockopt(
+        count = len(program) // _INSTRUCTION.size
+        sock.setsockopt(
             socket.SOL_SOCKET,
             _SO_ATTACH_FILTER,
             struct.pack("HL", count, ctypes.addressof(buffer)),
         )
-        self._is_filtered = True
 
     def send(self, msg: can.Message, timeout: float | None = None) -> None:
         """Send one frame.

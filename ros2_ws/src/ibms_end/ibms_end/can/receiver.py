@@ -50,7 +50,7 @@ class CanReceiver:
     ) -> None:
         self.health = BusHealth()
         self._configuration = configuration
-        self._identifiers = None if identifiers is None else list(identifiers)
+        self._identifiers = None if identifiers is None else frozenset(identifiers)
         self._clock = clock
         self._on_frame = on_frame
         self._on_idle = on_idle
@@ -168,9 +168,12 @@ class CanReceiver:
         if message.is_remote_frame:
             counts["remote_frame"] += 1
             return
+        identifier = frame_identifier(message)
+        if self._identifiers is not None and identifier not in self._identifiers:
+            return  # python-can filters SocketCAN after binding it: these came between
         boot_ns = self._stamps.convert(message.timestamp)
         self._count_steps()
-        limit_ns = self._freshness_of_ns.get(frame_identifier(message), self._freshness_ns)
+        limit_ns = self._freshness_of_ns.get(identifier, self._freshness_ns)
         if self._clock.boot_ns() - boot_ns > limit_ns:
             counts["stale"] += 1
             return

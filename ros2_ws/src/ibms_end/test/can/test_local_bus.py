@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -87,6 +88,30 @@ def test_filters_tell_standard_from_extended_and_let_errors_through(free_channel
         (0x123, False, False),
         (0x40, False, True),
     ]
+
+
+def test_no_other_frame_passes_while_a_bus_is_opened(free_channel: str) -> None:
+    filters: list[can.typechecking.CanFilter] = [
+        {"can_id": 0x7FF, "can_mask": 0x7FF, "extended": False}
+    ]
+    stop = threading.Event()
+
+    def send() -> None:
+        with LocalBus(free_channel) as sender:
+            while not stop.is_set():
+                sender.send(FRAMES[0])
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        passed = []
+        for _ in range(300):
+            with LocalBus(free_channel, can_filters=filters) as receiver:
+                passed += [frame for _ in range(3) if (frame := receiver.recv(0)) is not None]
+    finally:
+        stop.set()
+        thread.join()
+    assert passed == []
 
 
 @pytest.mark.parametrize("channel", ["can0", "", "80", "70000", "-1"])

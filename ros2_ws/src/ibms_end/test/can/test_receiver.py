@@ -190,6 +190,19 @@ def test_remote_frames_are_no_measurement(
     assert listening.frames == []
 
 
+def test_what_passed_before_the_filters_were_set_goes_no_further(
+    listen: Any, fake_buses: Any
+) -> None:
+    buses = fake_buses()
+    listening = listen(identifiers=[0x10])
+    listening.receiver.start()
+    for identifier in (0x11, 0x10):
+        buses[0].put(now_frame(identifier))
+    listening.wait(lambda: listening.frames)
+    assert [message.arbitration_id for message, _ in listening.frames] == [0x10]
+    assert listening.health.counts["received"] == 1
+
+
 def test_error_frames_are_counted_and_shown(listen: Any, fake_buses: Any) -> None:
     buses = fake_buses()
     listening = listen()
