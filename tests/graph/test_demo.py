@@ -127,6 +127,11 @@ def test_drives_trips_and_reports_while_a_second_start_is_refused(command: Comma
     assert "pack state afterwards: error" in trip.context
     opened_ms = values["demo.inject.1.cell_voltage.opened_ms"]
     assert 0 < opened_ms <= 3 * 300
+    # The way to the reason that it prints leads there.
+    (hint,) = [line for line in command.text().splitlines() if "./ibms why" in line]
+    why = command.start("why", *hint.split("./ibms why ")[1].split())
+    assert why.wait(20) == 0
+    assert "a cell voltage is too high" in command.text().split(hint)[1]
 
 
 def test_ctrl_c_ends_at_any_moment_and_a_new_start_works(command: Command) -> None:

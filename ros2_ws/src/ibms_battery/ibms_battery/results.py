@@ -135,15 +135,21 @@ def this_machine() -> Machine:
 
 
 def current_commit(folder: Path) -> str:
-    """Return the short commit of a checkout, marked if files differ, or 'unknown' without git."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
+    """Return the short commit of a checkout, marked if files differ, or 'unknown' without git.
+
+    Figures of the run before, in ``results``, do not count as a difference.
+    """
+    git = ["git", "-C", str(folder)]
+    head = [*git, "rev-parse", "--short=12", "HEAD"]
+    differences = [*git, "diff", "--name-only", "HEAD", "--", ":/", ":(top,exclude)results"]
     try:
-        result = subprocess.run(
-            [*command, "--exclude=*"], capture_output=True, text=True, check=True
+        commit, changed = (
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+            for command in (head, differences)
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return result.stdout.strip()
+    return f"{commit}-dirty" if changed else commit
 
 
 def write(report: Report, path: Path) -> None:

@@ -3,6 +3,8 @@
 
 import json
 import math
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -187,3 +189,24 @@ def test_machine_is_named() -> None:
 
 def test_commit_outside_of_a_checkout_is_unknown(tmp_path: Path) -> None:
     assert results.current_commit(tmp_path) == "unknown"
+
+
+def test_commit_is_marked_where_files_differ_but_for_the_figures(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+        subprocess.run(
+            ["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True
+        )
+
+    source, figures = tmp_path / "package" / "source.py", tmp_path / "results" / "figures.json"
+    for file in (source, figures):
+        file.parent.mkdir()
+        file.write_text("before")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "all")
+    figures.write_text("after")
+    commit = results.current_commit(source.parent)
+    assert re.fullmatch("[0-9a-f]{12}", commit)
+    source.write_text("after")
+    assert results.current_commit(source.parent) == f"{commit}-dirty"

@@ -3,6 +3,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,7 +32,8 @@ def load_databases(paths: Iterable[Path | str]) -> Database:
     database = Database(strict=False)
     for path in paths:
         try:
-            loaded = cantools.database.load_file(str(path), strict=False)
+            status = Path(path).stat()
+            loaded = _load_database(str(path), status.st_mtime_ns, status.st_size)
         except Exception as error:  # cantools raises many kinds for malformed files
             raise DatabaseError(f"{path}: cannot be loaded as a CAN database: {error}") from error
         if not isinstance(loaded, Database):
@@ -40,6 +42,12 @@ def load_databases(paths: Iterable[Path | str]) -> Database:
             database.messages.append(message)
     database.refresh()
     return database
+
+
+@lru_cache(maxsize=16)
+def _load_database(path: str, _changed_ns: int, _size: int) -> Any:
+    """The file's content; kept while the file stays, as nodes of one process share most files."""
+    return cantools.database.load_file(path, strict=False)
 
 
 def find_message(database: Database, name: str) -> Message:

@@ -212,3 +212,12 @@ def test_several_databases_make_one() -> None:
     assert isinstance(database, Database)
     assert find_message(database, "PackSensor").length == 32
     assert find_message(database, "PackData").is_extended_frame
+
+
+def test_a_file_that_changed_is_read_anew(tmp_path: Path) -> None:
+    file = tmp_path / "own.dbc"
+    text = (DATA / "can" / "foreign.dbc").read_text()
+    file.write_text(text)
+    assert load_databases([file]).messages[0].name == "PackData"
+    file.write_text(text.replace("PackData", "PackNews"))
+    assert load_databases([file]).messages[0].name == "PackNews"

@@ -117,8 +117,10 @@ class ClosedLoop:
         self.board = BoardProcess(
             self.pack, database, bus, _DEAD_MAN_TIME_S, self.clock, _CHALLENGE
         )
-        self._injector = open_bus(bus, [])
-        self._injection = FrameEncoder(find_message(database, "SimulationInject"))
+        injection = find_message(database, "SimulationInject")
+        self._injection = FrameEncoder(injection)
+        # Nobody reads it, so it hears only what it alone sends.
+        self._injector = open_bus(bus, [injection.frame_id])
         self._sequence = 0
         self._wiring = _Wiring()
         self._messages: deque[tuple[str, Any]] = deque()

@@ -98,11 +98,6 @@ class MemoryBus(can.BusABC):
         """Next frame that waits, ``None`` without one; does not wait."""
         return self._waiting.popleft() if self._waiting else None
 
-    @property
-    def has_frames(self) -> bool:
-        """Whether a frame waits."""
-        return bool(self._waiting)
-
     def fileno(self) -> int:
         """There is no descriptor to wait on."""
         return -1

@@ -232,6 +232,9 @@ class _Demo:
             print(f"{figure.name:<44}{results.format_value(figure.value):>12} {figure.unit}{met}")
         for note in session.notes():
             print(f"» {note}")
+        if session.has_left(last):
+            state = _relative(self._options.log / "state")
+            print(f"» what happened: ./ibms why --state-directory {state}")
         if self._options.json is not None:
             results.write(report, self._options.json)
             print(f"summary: {self._options.json}")

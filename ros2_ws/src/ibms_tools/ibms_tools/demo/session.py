@@ -127,10 +127,16 @@ class Session:
             return ""
         if last.state is None:
             return "the pack's state is not known any more"
-        if last.state.state == self.goal:
+        if not self.has_left(last):
             return ""
         cause = last.diagnoses.get(last.state.cause, "no diagnosis")
         return f"the pack left {self.goal_name}: {last.state.text} (cause: {cause})"
+
+    def has_left(self, last: Picture) -> bool:
+        """Whether the pack was in drive or charge and is not any more."""
+        return (
+            self.drive_ns is not None and last.state is not None and last.state.state != self.goal
+        )
 
     def _is_over(self) -> bool:
         duration_s = self._options.duration_s
