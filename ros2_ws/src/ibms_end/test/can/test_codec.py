@@ -218,6 +218,6 @@ def test_a_file_that_changed_is_read_anew(tmp_path: Path) -> None:
     file = tmp_path / "own.dbc"
     text = (DATA / "can" / "foreign.dbc").read_text()
     file.write_text(text)
-    assert load_databases([file]).messages[0].name == "PackData"
-    file.write_text(text.replace("PackData", "PackNews"))
-    assert load_databases([file]).messages[0].name == "PackNews"
+    assert load_databases([file]).messages[0].name == "CellData"
+    file.write_text(text.replace("CellData", "CellNews"))
+    assert load_databases([file]).messages[0].name == "CellNews"
