@@ -108,6 +108,14 @@ FAULTS = (
         "sample",
     ),
     Fault(
+        27, "pack_voltage_missing", "plant", "none", "", 0, 0,
+        "the sensor says that the pack voltage is not available", "sample",
+    ),
+    Fault(
+        28, "link_voltage_missing", "plant", "none", "", 0, 0,
+        "the sensor says that the link voltage is not available", "sample",
+    ),
+    Fault(
         30, "insulation_resistance", "plant", "none", "Ohm", 0.0, 1e8, "true insulation resistance"
     ),
     Fault(31, "insulation_silent", "plant", "none", "", 0, 0, "insulation monitor sends nothing"),

@@ -4,7 +4,7 @@
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import can
@@ -54,6 +54,13 @@ def simulation_database(pack_file: Path) -> Database:
     """
     folder = pack_file.resolve().parent.parent / "can"
     return load_databases([folder / "ibms.dbc", folder / "ibms_sim.dbc"])
+
+
+def frames(bus: can.BusABC) -> Iterator[can.Message]:
+    """The data frames that wait on ``bus``; does not wait itself."""
+    while (message := bus.recv(0)) is not None:
+        if not message.is_error_frame and not message.is_remote_frame:
+            yield message
 
 
 _WRONG_START = (

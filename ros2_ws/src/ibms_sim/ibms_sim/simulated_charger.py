@@ -76,11 +76,8 @@ class ChargerProcess:
     def run_due(self) -> None:
         """Read what came and run what is due."""
         now = self._clock.boot_ns()
-        message = self._bus.recv(0)
-        while message is not None:
-            if not message.is_error_frame and not message.is_remote_frame:
-                self._receive(message, now)
-            message = self._bus.recv(0)
+        for message in process.frames(self._bus):
+            self._receive(message, now)
         self._faults.expire(now)
         self.pacer.run()
 

@@ -206,15 +206,10 @@ class BoardProcess:
             self.send_failed += 1
 
     def _read_plant(self, now: int) -> None:
-        message = self._link_bus.recv(0)
-        while message is not None:
-            if not message.is_error_frame:
-                pack_raw, link_raw, self.board.unbreakable = packing.read_simulation_link(
-                    message.data
-                )
-                self._voltages = (pack_raw, link_raw)
-                self._voltages_ns = now
-            message = self._link_bus.recv(0)
+        for message in process.frames(self._link_bus):
+            pack_raw, link_raw, self.board.unbreakable = packing.read_simulation_link(message.data)
+            self._voltages = (pack_raw, link_raw)
+            self._voltages_ns = now
         if now - self._voltages_ns > _LINK_STALE_NS:
             self._voltages = (_VOLTAGE_NOT_AVAILABLE, _VOLTAGE_NOT_AVAILABLE)
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Current and voltage sensor of the pack with its charge counter."""
 
+import math
+
 import can
 import numpy as np
 
@@ -59,6 +61,10 @@ class PackSensor:
         if override_a is None:
             shown_a += float(self._generator.normal(0.0, self._noise_a))
         volts = self._voltage.measure(np.array([pack_v, link_v]))
+        if faults.has("pack_voltage_missing"):
+            volts[0] = math.nan
+        if faults.has("link_voltage_missing"):
+            volts[1] = math.nan
         data = packing.pack_sensor(
             self._sample_counter,
             shown_a,

@@ -4,6 +4,7 @@
 The general codec costs many times as much; a test holds these layouts against the databases.
 """
 
+import math
 import struct
 
 import can
@@ -48,6 +49,8 @@ _REDUNDANT = struct.Struct("<3xBi")
 _FEEDBACK = struct.Struct("<3x3sBBB3s3sIHB2x")
 _LINK = struct.Struct("<IIiI")
 _MILLI = 1e3
+# All bits set is outside of the signal's range, so nobody takes it for a voltage.
+_NOT_AVAILABLE = 0xFFFFFFFF
 _CHARGE_BITS = 48
 
 
@@ -90,6 +93,10 @@ class Protection:
             self._counter = (self._counter + 1) & 0xFF
 
 
+def _millivolts(voltage_v: float) -> int:
+    return _NOT_AVAILABLE if math.isnan(voltage_v) else max(round(voltage_v * _MILLI), 0)
+
+
 def pack_sensor(
     sample_counter: int,
     current_a: float,
@@ -99,15 +106,18 @@ def pack_sensor(
     shunt_c: float,
     flags: int,
 ) -> bytearray:
-    """Unprotected data of PackSensor; flags: bit 0 over-range, bit 1 self-test failed."""
+    """Unprotected data of PackSensor; a voltage that is NaN is not available.
+
+    Bits 0 and 1 of ``flags`` are OverRange and SelfTestFailed.
+    """
     charge = round(charge_c * _MILLI) % (1 << _CHARGE_BITS)
     return bytearray(
         _PACK_SENSOR.pack(
             flags,
             sample_counter & 0xFFFFFFFF,
             round(current_a * _MILLI),
-            max(round(pack_v * _MILLI), 0),
-            max(round(link_v * _MILLI), 0),
+            _millivolts(pack_v),
+            _millivolts(link_v),
             charge.to_bytes(6, "little"),
             round(shunt_c * 10),
         )

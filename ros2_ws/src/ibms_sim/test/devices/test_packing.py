@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layouts packed by hand against the databases."""
 
+import math
 from pathlib import Path
 from typing import cast
 
@@ -94,6 +95,18 @@ def test_pack_sensor(
     assert values["Charge"] == pytest.approx(charge, abs=5.2e-4)
     assert values["ShuntTemperature"] == pytest.approx(shunt, abs=0.051)
     assert (values["OverRange"], values["SelfTestFailed"]) == (flags & 1, flags >> 1)
+
+
+def test_a_voltage_that_is_not_available_is_outside_of_its_range() -> None:
+    signals = {s.name: s for s in find_message(DATABASE, "PackSensor").signals}
+    values = decode(
+        find_message(DATABASE, "PackSensor"),
+        bytes(packing.pack_sensor(0, 0.0, math.nan, math.nan, 0.0, 20.0, 0)),
+    )
+    for name in ("PackVoltage", "LinkVoltage"):
+        maximum = signals[name].maximum
+        assert maximum is not None
+        assert values[name] > maximum
 
 
 @given(current=st.floats(-3000, 3000), flags=st.integers(0, 3))
