@@ -155,16 +155,15 @@ class Judge:
         return True
 
     def take_lockouts(self, message: ProtectionLockouts) -> bool:
-        """Lock-outs of earlier runs; False if the table does not hold all of them."""
-        now_ns = message.boot_ns
-        known = [
-            self.engine.restore(identifier, element, value, now_ns)
-            for identifier, element, value in zip(
-                message.diagnosis, message.element, message.value, strict=True
-            )
-        ]
-        self.engine.waits_for_lockouts = False
-        return all(known)
+        """Lock-outs that the event memory keeps; False if the table does not hold all of them.
+
+        They hold at once after a restart, later ones once the pack is open and until then forbid
+        closing: a memory says nothing of the pack as it is now, so it opens none.
+        """
+        self._lockouts = message
+        if self.engine.waits_for_lockouts:
+            self._restore_lockouts(message.boot_ns)
+        return self._table.lockouts.issuperset(message.diagnosis)
 
     # Judgement -----------------------------------------------------------------------------------
 
@@ -196,7 +195,12 @@ class Judge:
             sampled["environment"] = self._environment.boot_ns
             self._environment_signals(self._environment)
         self._clock_signals(now_ns, wall_ns, foreign)
-        return self.engine.evaluate(sampled, now_ns)
+        if self.switches_are_open(now_ns):
+            self._restore_lockouts(now_ns)
+        verdict = self.engine.evaluate(sampled, now_ns)
+        if self._lockouts is not None and len(self._lockouts.diagnosis):
+            verdict.close_allowed = False
+        return verdict
 
     def acknowledge(self, identifiers: Iterable[int]) -> tuple[list[int], list[int]]:
         """As ``ProtectionEngine.acknowledge``."""
@@ -236,6 +240,13 @@ class Judge:
             status.active_element = array("i", [fault.element for fault in active])
             status.active_value = array("f", [fault.value for fault in active])
         return status
+
+    def _restore_lockouts(self, now_ns: int) -> None:
+        kept, self._lockouts = self._lockouts, None
+        if kept is not None:
+            for known in zip(kept.diagnosis, kept.element, kept.value, strict=True):
+                self.engine.restore(*known, now_ns)
+            self.engine.waits_for_lockouts = False
 
     # Signals -------------------------------------------------------------------------------------
 
