@@ -115,7 +115,8 @@ class Balancing(BmsNode[BalancingParameters]):
             or now_ns - self._status_ns > _INPUT_STALE_NS
         ):
             return Inhibit.INPUT_STALE
-        if self._reaction >= ProtectionStatus.REACTION_OPEN_AFTER_ZERO_CURRENT:
+        # Healthy cells are not bled down to one that is to be isolated.
+        if self._reaction >= ProtectionStatus.REACTION_ISOLATE:
             return Inhibit.FAULT
         allowed = (PackState.STATE_REST, PackState.STATE_CHARGE, PackState.STATE_STANDBY)
         return Inhibit.NONE if state.state in allowed else Inhibit.PACK_STATE

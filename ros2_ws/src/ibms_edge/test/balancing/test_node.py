@@ -46,6 +46,11 @@ def test_the_high_cell_is_bled_twice_per_second_and_told(start: Start) -> None:
             ProtectionStatus.REACTION_OPEN_NOW,
             BalancingStatus.INHIBIT_FAULT,
         ),
+        (
+            PackState.STATE_REST,
+            ProtectionStatus.REACTION_ISOLATE,
+            BalancingStatus.INHIBIT_FAULT,
+        ),
     ],
 )
 def test_not_in_drive_and_not_with_a_fault(
