@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Node ``thermal_control``: commands pump, fan, chiller and heater over CAN."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -141,8 +142,15 @@ class ThermalControl(HardwareNode[ThermalControlParameters]):
         now_ns = self.clock.boot_ns()
         seen_ns = message.boot_ns or now_ns
         seen = Detection(seen_ns, self.clock.wall_ns() + seen_ns - now_ns)
-        is_active = self._runaway_id in message.active_diagnosis
-        if not self._alarm.status(is_active, message.iteration, seen):
+        values = [
+            value
+            for diagnosis, value in zip(message.active_diagnosis, message.active_value, strict=True)
+            if diagnosis == self._runaway_id
+        ]
+        is_active = bool(values)
+        # A lock-out without a value stems from a damaged event memory: nobody saw a runaway.
+        was_measured = any(not math.isnan(value) for value in values)
+        if not self._alarm.status(is_active, message.iteration, seen if was_measured else None):
             return
         if is_active:
             text, severity = "thermal runaway: everybody leave the vehicle", Event.SEVERITY_ERROR

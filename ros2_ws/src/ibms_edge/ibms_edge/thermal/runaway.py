@@ -37,21 +37,23 @@ class RunawayAlarm:
         """
         self._told = detection
 
-    def status(self, is_active: bool, iteration: int, seen: Detection) -> bool:
+    def status(self, is_active: bool, iteration: int, seen: Detection | None) -> bool:
         """A verdict of protection; returns whether the alarm was raised or ended by it.
 
         Args:
             is_active: the diagnosis is among the active ones.
             iteration: protection's count of judgements, which a restart sets back.
-            seen: time of the judged scan, the detection's where no event told it.
+            seen: time of the judged scan, the detection's where no event told it; None where the
+                diagnosis is active but was never measured: that raises nothing.
         """
         restarted, self._iteration = iteration <= self._iteration, iteration
         stood = self.detection is not None
         if is_active:
             self._is_same_run = True
-            if not stood:
-                self.detection = self._told or seen
-            return not stood
+            if stood or seen is None:
+                return False
+            self.detection = self._told or seen
+            return True
         if restarted:
             self._is_same_run = False
         if stood and self._is_same_run:

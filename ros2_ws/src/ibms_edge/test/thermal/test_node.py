@@ -35,10 +35,11 @@ def alone(start: Start, monkeypatch: pytest.MonkeyPatch) -> Any:
     return alone
 
 
-def verdict(alone: Any, iteration: int, *active: int) -> None:
+def verdict(alone: Any, iteration: int, *active: int, value: float = 1.2) -> None:
     """A status of protection with these diagnoses active."""
     status = ProtectionStatus(iteration=iteration)
     status.active_diagnosis = array("H", active)
+    status.active_value = array("f", [value] * len(active))
     if active:
         status.reaction = ProtectionStatus.REACTION_OPEN_NOW
     alone.hear("protection/status", status)
@@ -162,6 +163,20 @@ def test_the_alarm_stays_until_the_faults_are_cleared(alone: Any) -> None:
     assert not state.runaway_alarm
     assert state.runaway_boot_ns == state.runaway_stamp.sec == 0
     assert texts(alone)[-1] == "the alarm of thermal runaway was acknowledged"
+
+
+def test_a_lockout_of_a_damaged_event_memory_raises_no_alarm_and_ends_none(alone: Any) -> None:
+    alone.run(1.0)
+    verdict(alone, 7, 101, RUNAWAY, value=nan)
+    assert not alone.newest("thermal/state").runaway_alarm
+    assert texts(alone) == []
+    verdict(alone, 8, RUNAWAY)
+    assert alone.newest("thermal/state").runaway_alarm
+    verdict(alone, 1, RUNAWAY, value=nan)  # protection was restarted
+    alone.advance(1.0)
+    assert alone.newest("thermal/state").runaway_alarm
+    verdict(alone, 2)
+    assert not alone.newest("thermal/state").runaway_alarm
 
 
 def test_after_a_restart_of_this_node_the_alarm_keeps_its_time(alone: Any) -> None:
