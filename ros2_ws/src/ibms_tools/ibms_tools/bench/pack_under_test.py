@@ -91,6 +91,11 @@ class CanWatch:
         self._thread.start()
         self.wait_for("ready", 10.0)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the observer still runs."""
+        return self._process.poll() is None
+
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
@@ -258,6 +263,11 @@ class PackUnderTest:
         """Newest state of the switches."""
         return self.newest.get("switch/state")
 
+    def is_judged(self) -> bool:
+        """Whether protection lives: its last words from before a kill say nothing."""
+        status = self.status
+        return status is not None and SystemClock().boot_ns() - status.boot_ns < _STATUS_STALE_NS
+
     def log_tail(self, lines: int = 15) -> str:
         """Last lines of the graph's log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
@@ -365,19 +375,14 @@ class PackUnderTest:
     def _cleared(self) -> bool:
         if self._close_allowed():
             return True
-        if self._is_judged():  # a protection that is just starting has nothing to clear
+        if self.is_judged():  # a protection that is just starting has nothing to clear
             self.clear_faults()
         time.sleep(0.1)
         return False
 
     def _close_allowed(self) -> bool:
         status = self.status
-        return self._is_judged() and bool(status is not None and status.close_allowed)
-
-    def _is_judged(self) -> bool:
-        """Whether protection lives: its last words from before a kill say nothing."""
-        status = self.status
-        return status is not None and SystemClock().boot_ns() - status.boot_ns < _STATUS_STALE_NS
+        return self.is_judged() and bool(status is not None and status.close_allowed)
 
     def _call(self, client: Any, request: Any) -> Any:
         if not client.wait_for_service(_CALL_TIMEOUT_S):

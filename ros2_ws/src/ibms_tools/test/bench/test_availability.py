@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host's own stalls, and the load beside the pack."""
+"""The host's own stalls, the load beside the pack, and what counts as an opening."""
 
 import os
+import queue
 import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psutil
+import pytest
+from rich.console import Console
 
-from ibms_tools.bench.availability import StallWatch, busy_cores
+from ibms_battery.results import Result
+from ibms_msgs.msg import PackState
+from ibms_tools.bench import availability
+from ibms_tools.bench.availability import StallWatch, busy_cores, measure_availability
+from ibms_tools.bench.pack_under_test import NotReachedError, PackUnderTest
 
 
 def test_stalls_are_found_and_the_largest_is_last() -> None:
@@ -27,3 +37,91 @@ def test_one_busy_process_per_core_that_ends_with_the_block() -> None:
         started = set(psutil.Process().children()) - before
         assert len(started) == len(os.sched_getaffinity(0))
     assert not any(process.is_running() for process in started)
+
+
+class FakeRunning:
+    """A pack that drives and is seen; ``happens`` is called when it begins to drive."""
+
+    def __init__(self) -> None:
+        self.state = PackState.STATE_STANDBY
+        self.newest = {"pack/state": PackState(text="because")}
+        self.protection_lives = True
+        self.can = SimpleNamespace(
+            events=queue.Queue(), scans={"last": 0}, is_alive=True, clear=self._clear
+        )
+        self.launch = SimpleNamespace(processes=[self._process("protection", 10)])
+        self.happens: Callable[[], object] = lambda: None
+
+    def drive(self) -> None:
+        if not self.protection_lives:
+            raise NotReachedError("close allowed: not within 15 s")
+        self.state = PackState.STATE_DRIVE
+        self.can.scans = {"last": self.can.scans["last"] + 1}
+        self.happens()
+        self.happens = lambda: None
+
+    def is_judged(self) -> bool:
+        return self.protection_lives
+
+    def texts(self) -> list[str]:
+        return []
+
+    def respawn(self) -> None:
+        self.launch.processes = [self._process("protection", 11)]
+
+    def _clear(self) -> None:
+        while not self.can.events.empty():
+            self.can.events.get_nowait()
+
+    @staticmethod
+    def _process(label: str, pid: int) -> Any:
+        return SimpleNamespace(spec=SimpleNamespace(label=label), pid=pid)
+
+
+@pytest.fixture
+def running(monkeypatch: pytest.MonkeyPatch) -> FakeRunning:
+    monkeypatch.setattr(availability, "_TELLING_S", 0.01)
+    return FakeRunning()
+
+
+def openings_of(running: FakeRunning) -> Result:
+    pack = cast(PackUnderTest, running)
+    results = measure_availability(pack, 0.1, False, "", Console(quiet=True))
+    assert results[0].name == "availability.drive.openings"
+    return results[0]
+
+
+def test_a_watched_drive_has_no_opening(running: FakeRunning) -> None:
+    assert openings_of(running).met
+
+
+def test_an_opening_right_after_the_start_of_driving_counts(running: FakeRunning) -> None:
+    running.happens = lambda: running.can.events.put({"event": "contacts_open"})
+    assert openings_of(running).value == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda r: setattr(r, "state", PackState.STATE_ERROR), "does not drive: because"),
+        (lambda r: r.respawn(), "protection has ended and was started again"),
+        (lambda r: r.launch.processes.clear(), "protection has ended"),
+        (lambda r: setattr(r.can, "is_alive", False), "observer of the bus has died"),
+        (lambda r: setattr(r, "protection_lives", False), "protection does not judge"),
+    ],
+)
+def test_what_nobody_would_see_on_the_bus_counts(
+    running: FakeRunning, change: Any, reason: str
+) -> None:
+    running.happens = lambda: change(running)
+    openings = openings_of(running)
+    assert not openings.met
+    assert reason in openings.context
+
+
+def test_an_observer_that_sees_no_scans_counts(
+    running: FakeRunning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(availability, "_BLIND_S", 0.05)
+    running.happens = lambda: running.can.events.put({"event": "closed"})
+    assert "no new scan" in openings_of(running).context
