@@ -37,6 +37,7 @@ _OPEN, _PRECHARGE_ONLY = "open", "precharge_only"
 _LINK_DISCHARGE_NS = 5 * NS_PER_S
 _PRESSURE_SPACING_NS = NS_PER_S
 _PRESSURE_SPAN = 20  # entries of that spacing
+_PRESSURE_GAP_NS = 5 * _PRESSURE_SPACING_NS  # unmeasured for longer, it may be that of another hill
 _SAMPLES_OF_A_DIRECTION = 3
 
 _STATES: dict[int, StateName] = {
@@ -381,6 +382,8 @@ class Judge:
     def _pressure_rise_pa(self, boot_ns: int, pressure_pa: float) -> float:
         """Against the median of the three oldest samples: a road downhill is no venting."""
         entries = self._pressures
+        if entries and boot_ns - entries[-1][0] > _PRESSURE_GAP_NS:
+            entries.clear()
         if math.isfinite(pressure_pa) and (
             not entries or boot_ns - entries[-1][0] >= _PRESSURE_SPACING_NS
         ):
