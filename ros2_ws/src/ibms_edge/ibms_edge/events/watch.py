@@ -24,6 +24,7 @@ SWITCHES, COMMAND, PACK_STATE = "switch/state", "switch/command", "pack/state"
 _CAUSE_NS = NS_PER_S // 2
 _REASON_REQUEST, _STATE_ERROR = 0, 6  # of SwitchCommand and PackState; a test holds them
 
+_OPEN = "open"  # configuration of a command that opens the pack
 _NEVER = 256  # above every severity
 
 Decode = Callable[[Recorded], Any]
@@ -94,7 +95,8 @@ class OpeningWatch:
 
     def command(self, message: Any) -> None:
         """A command to the switch board came."""
-        if any(message.closed):
+        # In an ordered opening the first command leaves a partner closed for some milliseconds.
+        if message.configuration != _OPEN:
             self._opening = None  # closing again; what is known of the last opening is all
         elif self._closed and self._opening is None:
             self._begin(message.boot_ns, message.reason, commanded_ns=message.boot_ns)

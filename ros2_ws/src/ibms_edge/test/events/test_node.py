@@ -77,7 +77,7 @@ def drive_and_open(alone: Any) -> None:
     alone.hear("protection/status", status)
     alone.hear("events", fault(101))
     alone.advance(0.002)
-    command = SwitchCommand(reason=SwitchCommand.REASON_PROTECTION)
+    command = SwitchCommand(configuration="open", reason=SwitchCommand.REASON_PROTECTION)
     command.closed = array("B", [0, 0, 0])
     alone.hear("switch/command", command)
     alone.advance(0.018)

@@ -74,10 +74,12 @@ class Pack:
         message.first_cause_value = 4.5 if cause else math.nan
         self.record(STATUS, message)
 
-    def command(self, closed: bool, reason: int = REQUEST) -> int:
+    def command(self, closed: bool, reason: int = REQUEST, mask: tuple[int, ...] = ()) -> int:
+        """A command; ``mask``: the switches that it closes, where an opening keeps an order."""
         self.clock.advance(0.001)
         message = SwitchCommand(boot_ns=self.clock.boot_ns(), reason=reason)
-        message.closed = array("B", [closed, closed, 0])
+        message.configuration = "closed" if closed else "open"
+        message.closed = array("B", mask or [closed, closed, 0])
         self.watch.command(message)
         return int(message.boot_ns)
 
@@ -134,6 +136,25 @@ def test_a_commanded_opening_with_its_verification_and_cause(closed: Pack) -> No
     assert closed.pieces[0].by_fault
 
 
+def test_an_ordered_opening_counts_from_the_command_to_its_first_contactor(closed: Pack) -> None:
+    first_ns = closed.command(False, PROTECTION, mask=(1, 0, 0))
+    closed.feedback(True)
+    closed.wait(0.028)
+    closed.command(False, PROTECTION)
+    opened_ns = closed.feedback(False)
+    closed.wait(1.0)
+    (opening,) = closed.openings
+    assert (opening.commanded_ns, opening.opened_ns) == (first_ns, opened_ns)
+    assert (opening.boot_ns, opening.reason) == (first_ns, PROTECTION)
+
+
+def test_a_module_out_of_circuit_is_no_opening(closed: Pack) -> None:
+    closed.command(True, SwitchCommand.REASON_ISOLATE, mask=(1, 0, 0))
+    closed.feedback(True)
+    closed.wait(1.0)
+    assert closed.openings == []
+
+
 def test_an_opening_by_request_has_no_cause_even_if_a_fault_comes_later(closed: Pack) -> None:
     closed.command(False, REQUEST)
     closed.feedback(False, REQUEST)
@@ -166,7 +187,7 @@ def test_a_board_that_opens_by_itself_gets_the_cause_that_protection_finds_later
 
 def test_a_command_that_arrives_after_its_feedback_is_still_the_command(closed: Pack) -> None:
     closed.clock.advance(0.001)
-    late = SwitchCommand(boot_ns=closed.clock.boot_ns(), reason=PROTECTION)
+    late = SwitchCommand(boot_ns=closed.clock.boot_ns(), reason=PROTECTION, configuration="open")
     late.closed = array("B", [0, 0, 0])
     closed.feedback(False, PROTECTION)
     closed.watch.command(late)
