@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of the engine share: rows, and an engine fed with scans of three cells."""
+"""What tests share: rows, an engine fed with scans of three cells, a judge of a healthy pack."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,8 +13,8 @@ from ibms_battery.pack import Pack, Switch, Switching
 from ibms_edge.protection.engine import ProtectionEngine, Verdict
 from ibms_edge.protection.table import Diagnosis, DiagnosisTable
 
-MS = 1_000_000
-S = 1_000 * MS
+from .world import MS, S, World
+
 NAN = math.nan
 
 PACK = Pack(
@@ -77,3 +78,14 @@ class Guard:
 def guard_of() -> type[Guard]:
     """Makes engines: ``guard_of(guard_of.row(samples=3))``."""
     return Guard
+
+
+@pytest.fixture
+def world(pack: Pack, config: Path) -> World:
+    """A pack that has run until every signal is known, and may close."""
+    made = World(pack, config / "diagnoses" / "nmc_3p.yaml")
+    made.run(2.3)
+    assert made.run(0.1).active == []
+    assert made.history[-1].close_allowed
+    made.mark()
+    return made
