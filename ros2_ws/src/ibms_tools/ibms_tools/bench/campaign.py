@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ibms_battery.results import Result, measured, write
-from ibms_tools.campaign.cases import CampaignError, Case, Drawing, Subject
+from ibms_tools.campaign.case import CampaignError, Case
+from ibms_tools.campaign.cases import Drawing
 from ibms_tools.campaign.graph_sample import Comparison, GraphSample, suitable
 from ibms_tools.campaign.provocations import NOT_COVERED
 from ibms_tools.campaign.report import (
@@ -28,6 +29,7 @@ from ibms_tools.campaign.report import (
     graph_results,
     quantile,
 )
+from ibms_tools.campaign.subject import Subject
 from ibms_tools.campaign.trial import Outcome
 from ibms_tools.campaign.workers import run_cases
 

@@ -15,7 +15,7 @@ import yaml
 from ibms_edge.protection.table import Reaction
 from ibms_msgs.msg import PackState
 from ibms_tools.bench.pack_under_test import NotReachedError, PackUnderTest
-from ibms_tools.campaign.cases import Case
+from ibms_tools.campaign.case import Case
 from ibms_tools.campaign.trial import Outcome
 from ibms_tools.campaign.workers import load_of, simulation_with
 

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ibms_battery.results import Result
-from ibms_tools.campaign.cases import Subject
 from ibms_tools.campaign.graph_sample import Comparison
 from ibms_tools.campaign.provocations import NOT_COVERED
+from ibms_tools.campaign.subject import Subject
 from ibms_tools.campaign.trial import Outcome
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ibms_edge.protection.table import Reaction
 from ibms_msgs.msg import PackState
-from ibms_tools.campaign.cases import Case, Deed
+from ibms_tools.campaign.case import Case, Deed
 from ibms_tools.campaign.closed_loop import ClosedLoop
 
 _RESTING = (

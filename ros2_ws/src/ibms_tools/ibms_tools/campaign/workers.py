@@ -16,7 +16,7 @@ from rclpy.context import Context
 from ibms_battery.pack import load_pack
 from ibms_msgs.msg import PackState
 from ibms_sim.configuration import Profile, Simulation, load_simulation
-from ibms_tools.campaign.cases import CampaignError, Case
+from ibms_tools.campaign.case import CampaignError, Case
 from ibms_tools.campaign.closed_loop import ClosedLoop
 from ibms_tools.campaign.forking import ForkError, in_a_copy
 from ibms_tools.campaign.provocations import LOAD_A_PER_CELL

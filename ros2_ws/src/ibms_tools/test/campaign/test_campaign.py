@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from ibms_tools.campaign.cases import Case, Drawing, Expected, Subject
+from ibms_tools.campaign.case import Case, Expected
+from ibms_tools.campaign.cases import Drawing
 from ibms_tools.campaign.provocations import NOT_COVERED, PROVOCATIONS
+from ibms_tools.campaign.subject import Subject
 from ibms_tools.campaign.trial import Outcome
 from ibms_tools.campaign.workers import run_cases
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from ibms_tools.campaign.cases import Case, Deed, Drawing, Expected, Subject
+from ibms_tools.campaign.case import Case, Deed, Expected
+from ibms_tools.campaign.cases import Drawing
 from ibms_tools.campaign.graph_sample import Comparison, RealOutcome, suitable
 from ibms_tools.campaign.report import (
     campaign_results,
@@ -13,6 +14,7 @@ from ibms_tools.campaign.report import (
     graph_results,
     quantile,
 )
+from ibms_tools.campaign.subject import Subject
 from ibms_tools.campaign.trial import Outcome
 
 from .conftest import CONFIG
