@@ -139,7 +139,11 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
             value=message.value,
             text=message.text,
         )
-        self._writer.submit("events", lambda store: self._add(store, event))
+        self._writer.submit(
+            "events",
+            lambda store: self._add(store, event),
+            keep=event.diagnosis in self._lockouts,
+        )
         self._watch.event(event)
 
     def _take(self, topic: str, received_ns: int, data: bytes) -> None:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The thread that alone writes the event memory, so that no slow disk holds up a node. No ROS.
 
-Whatever the disk does ends nothing: what could not be stored is counted and told.
+Whatever the disk does ends nothing: what could not be stored is counted and told, and what must not
+be forgotten is tried again.
 """
 
 import queue
 import sqlite3
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ Job = Callable[[EventStore], object]
 
 _QUEUE = 2000  # jobs; a disk that stands still for longer than they last loses some
 _STOP_S = 10.0
+_AGAIN_S = 1.0  # after which kept jobs are tried again where no other job comes
+_NOTHING: tuple[str, Job] = ("", lambda store: None)  # wakes the thread
 
 
 class StoreWriter:
@@ -47,6 +50,7 @@ class StoreWriter:
         self._threaded = threaded
         self._store: EventStore | None = None
         self._jobs: queue.Queue[tuple[str, Job] | None] = queue.Queue(_QUEUE)
+        self._kept: deque[tuple[str, Job]] = deque()
         self._thread: threading.Thread | None = None
         self.done: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
@@ -73,24 +77,49 @@ class StoreWriter:
     @property
     def waiting(self) -> int:
         """Jobs that wait."""
-        return self._jobs.qsize()
+        return self._jobs.qsize() + len(self._kept)
 
-    def submit(self, what: str, job: Job) -> None:
-        """Have a job done; ``what`` is counted."""
+    def submit(self, what: str, job: Job, keep: bool = False) -> None:
+        """Have a job done; ``what`` is counted.
+
+        Args:
+            what: kind of job.
+            job: gets the store.
+            keep: it is tried until it is done, before all jobs that are not kept.
+        """
+        item = (what, job)
+        if keep and len(self._kept) < _QUEUE:
+            self._kept.append(item)
+            item = _NOTHING
         if not self._threaded:
-            self._do(what, job)
+            self._do_next(item)
             return
         try:
-            self._jobs.put_nowait((what, job))
+            self._jobs.put_nowait(item)
         except queue.Full:
-            self.lost[what] += 1
             self.problem = "the disk is too slow"
+            if item is not _NOTHING:
+                self.lost[what] += 1
 
     def _run(self) -> None:
-        while (item := self._jobs.get()) is not None:
+        while (item := self._next()) is not None:
+            self._do_next(item)
+        self._do_next(_NOTHING)
+
+    def _next(self) -> tuple[str, Job] | None:
+        try:
+            return self._jobs.get(timeout=_AGAIN_S if self._kept else None)
+        except queue.Empty:
+            return _NOTHING
+
+    def _do_next(self, item: tuple[str, Job]) -> None:
+        while self._kept and self._do(*self._kept[0], keep=True):
+            self._kept.popleft()
+        if item is not _NOTHING:
             self._do(*item)
 
-    def _do(self, what: str, job: Job) -> None:
+    def _do(self, what: str, job: Job, keep: bool = False) -> bool:
+        """Whether nothing remains to be done."""
         try:
             try:
                 job(self._opened())
@@ -100,11 +129,15 @@ class StoreWriter:
                 job(self._begin_anew(str(error)))
         # Whatever it is, the next event may be storable: the thread goes on and tells.
         except Exception as error:  # noqa: BLE001
-            self.lost[what] += 1
             self.problem = str(error) or repr(error)
+            if keep and isinstance(error, (sqlite3.Error, OSError)):
+                return False
+            self.lost[what] += 1
         else:
             self.done[what] += 1
-            self.problem = ""
+            if keep or not self._kept:
+                self.problem = ""
+        return True
 
     def _opened(self) -> EventStore:
         if self._store is None:

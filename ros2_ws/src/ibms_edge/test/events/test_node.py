@@ -246,6 +246,27 @@ def test_a_disk_that_fails_is_told_and_ends_nothing(
     assert status.values["stored events"] == "1"
 
 
+def test_a_lock_out_that_a_full_disk_refused_stands_after_a_restart(
+    start: Start, tmp_path: Path, monkeypatch: Any
+) -> None:
+    alone = begin(start, tmp_path)
+
+    def fail(_store: EventStore, _event: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(EventStore, "add", fail)
+        alone.hear("events", fault(LOCKED))
+        alone.hear("events", fault(101))
+    status = report(alone)
+    assert status.level == ERROR
+    assert (status.values["waiting"], status.values["lost events"]) == ("1", "1")
+    alone.hear("events", fault(101))
+    assert list(alone.newest("protection/lockouts").diagnosis) == [LOCKED]
+    alone.node.stop()
+    assert list(begin(start, tmp_path).newest("protection/lockouts").diagnosis) == [LOCKED]
+
+
 def test_an_opening_while_it_did_not_run_is_told_by_the_next_run(
     start: Start, tmp_path: Path
 ) -> None:

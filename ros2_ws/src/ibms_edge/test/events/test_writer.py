@@ -38,6 +38,13 @@ class Recorder:
     def add(self, number: int) -> None:
         self.writer.submit("events", lambda store: store.add(event(number)))
 
+    def keep(self, number: int) -> None:
+        self.writer.submit("events", lambda store: store.add(event(number)), keep=True)
+
+    def fill_disk(self, full: bool) -> None:
+        """SQLite's own limit: no further page can be had."""
+        self.writer.submit("disk", lambda store: _limit(store, 1 if full else 1_000_000))
+
     def stored(self) -> list[int]:
         with EventReader(self.path) as reader:
             return [each.boot_ns for each in reader.newest(10_000)]
@@ -140,6 +147,73 @@ def test_a_disk_that_stands_still_holds_up_nobody(tmp_path: Path) -> None:
     recorder.writer.stop()
     stored = recorder.stored()
     assert len(stored) + recorder.writer.lost["events"] == 2500
+
+
+def test_what_is_kept_outlives_a_full_disk_in_its_order(recorder: Recorder) -> None:
+    recorder.writer.start()
+    recorder.fill_disk(True)
+    for number in range(500):
+        recorder.add(number)  # fills the last page
+    _settle(recorder, 502)  # with the opening of the file and its limit
+    for number in (1001, 1002, 1003):
+        recorder.keep(number)
+    recorder.add(1004)
+    _settle(recorder, 503)
+    writer = recorder.writer
+    assert writer.lost["events"] > 1
+    assert (writer.waiting, writer.problem) == (3, "database or disk is full")
+    assert not set(recorder.stored()) & {1001, 1002, 1003, 1004}
+    recorder.fill_disk(False)
+    recorder.add(1005)
+    recorder.writer.stop()
+    assert recorder.stored()[-4:] == [1001, 1002, 1003, 1005]
+    assert (writer.waiting, writer.problem) == (0, "")
+
+
+def test_what_is_kept_is_tried_again_though_nothing_else_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ibms_edge.events.writer._AGAIN_S", 0.01)
+    recorder = Recorder(tmp_path / "e.sqlite")
+    recorder.is_broken = True
+    recorder.writer.start()
+    recorder.keep(1)
+    _settle(recorder, 1)  # the opening of the file
+    recorder.is_broken = False
+    _settle(recorder, 2)
+    assert recorder.stored() == [1]
+    recorder.writer.stop()
+
+
+def test_what_is_kept_and_can_never_be_stored_holds_up_nothing(recorder: Recorder) -> None:
+    recorder.writer.start()
+
+    def refuse(store: EventStore) -> None:
+        raise OverflowError("too large")
+
+    recorder.writer.submit("events", refuse, keep=True)
+    recorder.add(2)
+    recorder.writer.stop()
+    assert recorder.stored() == [2]
+    assert recorder.writer.lost["events"] == 1
+
+
+def test_what_is_kept_needs_no_place_in_a_full_queue(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "e.sqlite")
+    recorder.writer.start()
+    stands_still = threading.Event()
+    recorder.writer.submit("slow", lambda store: stands_still.wait(10.0))
+    for number in range(2500):
+        recorder.add(number)
+    recorder.keep(9000)
+    stands_still.set()
+    recorder.writer.stop()
+    assert 9000 in recorder.stored()
+
+
+def _limit(store: EventStore, pages: int) -> None:
+    """SQLite takes the present size for a smaller number."""
+    store._database.execute(f"PRAGMA max_page_count={pages}")
 
 
 def _settle(recorder: Recorder, jobs: int) -> None:
