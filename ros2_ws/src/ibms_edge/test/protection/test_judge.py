@@ -66,6 +66,13 @@ from .world import MS, S, World, put
             Reaction.OPEN_AFTER_ZERO_CURRENT,
             6.0,
         ),
+        (
+            "pack",
+            put("current_a", 25.0),
+            "charge_overload",
+            Reaction.OPEN_AFTER_ZERO_CURRENT,
+            6.0,
+        ),
         ("pack", put("status", 2), "pack_current_missing", Reaction.OPEN_NOW, 0.05),
         ("pack", put("voltage_v", 0.5), "fuse_open", Reaction.OPEN_NOW, 0.3),
         ("pack", put("voltage_v", 41.0), "sum_of_cells", Reaction.INFORM, 1.0),

@@ -2,13 +2,15 @@
 """docs/safety.md against the table of diagnoses and the tests that it names."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from ibms_edge.protection.table import Diagnosis, load_table
 
-ROOT = Path(__file__).resolve().parents[5]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[4]
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +40,21 @@ def test_no_diagnosis_stands_there_that_does_not_exist(page: str) -> None:
     assert [int(identifier) for identifier in named] == [row.id for row in rows]
 
 
+def test_the_tests_that_it_names_are_about_the_diagnosis(page: str) -> None:
+    """A row's test names the diagnosis, or the signal that this diagnosis alone judges."""
+    rows = load_table(ROOT / "config" / "diagnoses" / "nmc.yaml").diagnoses
+    judged = Counter(row.signal for row in rows)
+    for row in rows:
+        (cell,) = re.findall(rf"^\| {row.id} \| .* \| ([^|]+) \|$", page, re.MULTILINE)
+        (name,) = re.findall(r"`(test_\w+)`", cell)
+        code = (HERE / f"{name}.py").read_text()
+        names = [row.name, row.signal] if judged[row.signal] == 1 else [row.name]
+        assert any(f'"{one}"' in code for one in names), (row.name, name)
+
+
 def test_the_tests_that_it_names_exist(page: str) -> None:
-    here = Path(__file__).parent
     for name in set(re.findall(r"`(test_\w+)(?:\.py)?`", page)):
-        assert (here / f"{name}.py").is_file(), name
+        assert (HERE / f"{name}.py").is_file(), name
     folders = re.findall(r"`((?:tests|ros2_ws)/[\w./]+)`", page)
     assert folders
     for folder in folders:
