@@ -2,6 +2,7 @@
 """Node ``event_recorder``: the memory of the pack, and its answer to why the pack opened."""
 
 from array import array
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,6 +91,8 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
             self.clock, self._frames, self._decode, self, demanding(table.diagnoses)
         )
         self._size_bytes = 0
+        # The newest opening is asked for each second, in an executor that others need as well.
+        self._newest: tuple[Counter[str], ExplainOpening.Response] | None = None
         self.advertise("protection/lockouts", "switch/wear")
         self.listen("events", self._on_event)
         self._watched: dict[str, Callable[[Any], None]] = {
@@ -237,10 +240,21 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
             response.code = ExplainOpening.Response.CODE_NOT_ACTIVE
             response.message = "the event recorder is not active"
             return response
+        if request.index:
+            return self._explained(request.index, response)
+        stored = self._writer.done.copy()  # before it is read: what comes meanwhile is asked anew
+        if self._newest is None or self._newest[0] != stored:
+            response = self._explained(0, response)
+            if response.code == ExplainOpening.Response.CODE_NOT_ACTIVE:
+                return response
+            self._newest = (stored, response)
+        return self._newest[1]
+
+    def _explained(self, index: int, response: ExplainOpening.Response) -> ExplainOpening.Response:
         try:
             with EventReader(self._path) as memory:
                 response.openings = memory.openings()
-                explanation = explain(memory, request.index)
+                explanation = explain(memory, index)
         except MemoryReadError as error:  # nobody knows how many there are
             response.code = ExplainOpening.Response.CODE_NOT_ACTIVE
             response.message = str(error)

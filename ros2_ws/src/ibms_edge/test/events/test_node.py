@@ -152,12 +152,53 @@ def test_without_an_opening_the_answer_says_so(start: Start, tmp_path: Path) -> 
     assert (answer.openings, answer.cause_element) == (0, -1)
     assert math.isnan(answer.cause_value)
     path_of(tmp_path).rename(tmp_path / "gone")
-    answer = alone.node._on_explain(ExplainOpening.Request(), ExplainOpening.Response())
+    answer = alone.node._on_explain(ExplainOpening.Request(index=1), ExplainOpening.Response())
     assert answer.code == ExplainOpening.Response.CODE_NOT_ACTIVE  # nobody knows
     assert "does not exist" in answer.message
     alone.node.trigger_deactivate()
     answer = alone.node._on_explain(ExplainOpening.Request(), ExplainOpening.Response())
     assert answer.code == ExplainOpening.Response.CODE_NOT_ACTIVE
+
+
+def test_the_newest_opening_is_read_again_only_when_something_was_stored(
+    start: Start, tmp_path: Path, monkeypatch: Any
+) -> None:
+    alone = begin(start, tmp_path)
+    reads = 0
+
+    def read(path: Path) -> EventReader:
+        nonlocal reads
+        reads += 1
+        return EventReader(path)
+
+    monkeypatch.setattr("ibms_edge.events.node.EventReader", read)
+
+    def ask(index: int = 0) -> ExplainOpening.Response:
+        request = ExplainOpening.Request(index=index)
+        return alone.node._on_explain(request, ExplainOpening.Response())
+
+    assert [ask().openings for _ in range(5)] == [0] * 5
+    assert reads == 1
+    drive_and_open(alone)
+    assert [ask().cause for _ in range(5)] == [101] * 5
+    assert reads == 2
+    assert ask(1).code == ExplainOpening.Response.CODE_NO_SUCH_OPENING
+    assert ask().cause == 101
+    assert reads == 3
+    drive_and_open(alone)
+    assert [ask().openings for _ in range(5)] == [2] * 5
+    assert reads == 4
+
+
+def test_an_answer_that_failed_is_asked_for_again(start: Start, tmp_path: Path) -> None:
+    alone = begin(start, tmp_path)
+    path_of(tmp_path).rename(tmp_path / "gone")
+    ask = alone.node._on_explain
+    answer = ask(ExplainOpening.Request(), ExplainOpening.Response())
+    assert answer.code == ExplainOpening.Response.CODE_NOT_ACTIVE
+    (tmp_path / "gone").rename(path_of(tmp_path))
+    answer = ask(ExplainOpening.Request(), ExplainOpening.Response())
+    assert answer.code == ExplainOpening.Response.CODE_NO_SUCH_OPENING
 
 
 def test_lockouts_are_published_at_once_and_on_change_and_stand_over_restarts(
