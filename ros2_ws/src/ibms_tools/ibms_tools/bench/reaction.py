@@ -8,6 +8,7 @@ its last frame. Beside each figure stands the one computed for foxBMS 2 v1.11.0.
 """
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -23,6 +24,8 @@ import psutil
 from rich.console import Console
 
 from ibms_battery.results import Result, measured, write
+from ibms_edge.protection.table import Diagnosis
+from ibms_edge.switching.exchange import Reason
 from ibms_msgs.msg import PackState
 from ibms_tools.bench.availability import measure_availability
 from ibms_tools.bench.figures import prefix, quantiles, show
@@ -38,6 +41,8 @@ _CHAIN_THREADS = {
     "switch_control": ("main", "switch_con_loop", "can_receiver"),
     COMPOSED: ("main", "can_receiver#1", "can_receiver#2", "protection_loop", "switch_con_loop"),
 }
+# The board opens by itself, and switch control may see that before protection has its two samples.
+_BOARD_OPENS = (Reason.PROTECTION, Reason.NOT_ARMED)
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,9 @@ class Fault:
         injected: fault of the simulation.
         sign: event of the observer that shows it first; empty: the silence of ``sender``.
         sender: whose last frame it counts from; of AFE modules the one that is silenced.
-        diagnosis: for a fault that opens nothing: the one that the vehicle is told.
-        row: diagnosis whose safety limit is passed by ``beyond``.
+        causes: diagnoses that may react, of which one must be the first cause.
+        beyond: by how much the injected value passes the safety limit of the first of them.
+        reasons: that the open command may have; none: it opens nothing, the vehicle is told.
         target_ms: p99 from the first bad frame to the open command.
         foxbms_ms: computed for foxBMS 2.
         element_of: cells, sensors or modules: which the trials go round.
@@ -62,9 +68,9 @@ class Fault:
     foxbms_ms: tuple[int, int] | None
     sign: str = ""
     sender: str = ""
-    diagnosis: str = ""
-    row: str = ""
+    causes: tuple[str, ...] = ()
     beyond: float = 0.0
+    reasons: tuple[Reason, ...] = (Reason.PROTECTION,)
     element_of: str = ""
 
 
@@ -75,7 +81,7 @@ FAULTS = (
         50.0,
         (730, 750),
         "current_above",
-        row="charge_overcurrent",
+        causes=("charge_overcurrent",),
         beyond=30.0,
     ),
     Fault(
@@ -84,19 +90,52 @@ FAULTS = (
         50.0,
         (730, 750),
         "current_below",
-        row="discharge_overcurrent",
+        causes=("discharge_overcurrent",),
         beyond=-50.0,
     ),
-    Fault("interlock", "interlock_open", 50.0, (730, 750), "interlock"),
-    Fault("emergency_stop", "emergency_stop", 50.0, None, "emergency_stop"),
-    Fault("crash", "crash", 50.0, None, "crash"),
+    Fault(
+        "interlock",
+        "interlock_open",
+        50.0,
+        (730, 750),
+        "interlock",
+        causes=("interlock_open",),
+        reasons=_BOARD_OPENS,
+    ),
+    # The board says that it is open and does not open by itself: protection has to.
+    Fault(
+        "interlock_by_protection",
+        "interlock_glitch",
+        50.0,
+        None,
+        "interlock",
+        causes=("interlock_open",),
+    ),
+    Fault(
+        "emergency_stop",
+        "emergency_stop",
+        50.0,
+        None,
+        "emergency_stop",
+        causes=("emergency_stop",),
+        reasons=_BOARD_OPENS,
+    ),
+    Fault(
+        "crash",
+        "crash",
+        50.0,
+        None,
+        "crash",
+        causes=("crash",),
+        reasons=_BOARD_OPENS,
+    ),
     Fault(
         "cell_overvoltage",
         "cell_voltage",
         200.0,
         (1220, 1240),
         "cell_above",
-        row="cell_overvoltage",
+        causes=("cell_overvoltage",),
         beyond=0.1,
         element_of="cells",
     ),
@@ -106,7 +145,7 @@ FAULTS = (
         200.0,
         (1220, 1240),
         "cell_below",
-        row="cell_undervoltage",
+        causes=("cell_undervoltage",),
         beyond=-0.1,
         element_of="cells",
     ),
@@ -116,20 +155,43 @@ FAULTS = (
         2000.0,
         (6530, 6550),
         "hot",
-        row="cell_overtemperature",
+        causes=("cell_overtemperature",),
         beyond=5.0,
         element_of="sensors",
     ),
-    Fault("afe_lost", "afe_silent", 300.0, (680, 700), sender="afe", element_of="modules"),
-    Fault("current_sensor_lost", "pack_sensor_silent", 300.0, (1720, 1740), sender="PackSensor"),
-    Fault("switch_board_lost", "switch_board_silent", 300.0, (830, 850), sender="SwitchFeedback"),
+    Fault(
+        "afe_lost",
+        "afe_silent",
+        300.0,
+        (680, 700),
+        sender="afe",
+        causes=("cell_voltage_missing", "afe_lost", "cells_lost"),
+        element_of="modules",
+    ),
+    Fault(
+        "current_sensor_lost",
+        "pack_sensor_silent",
+        300.0,
+        (1720, 1740),
+        sender="PackSensor",
+        causes=("pack_sensor_lost",),
+    ),
+    Fault(
+        "switch_board_lost",
+        "switch_board_silent",
+        300.0,
+        (830, 850),
+        sender="SwitchFeedback",
+        reasons=(Reason.FEEDBACK,),
+    ),
     Fault(
         "insulation_monitor_lost",
         "insulation_silent",
         400.0,
         (1720, 1740),
         sender="InsulationMonitor",
-        diagnosis="insulation_monitor_lost",
+        causes=("insulation_monitor_lost",),
+        reasons=(),
     ),
     Fault(
         "environment_lost",
@@ -137,7 +199,8 @@ FAULTS = (
         400.0,
         None,
         sender="Environment",
-        diagnosis="environment_lost",
+        causes=("environment_lost",),
+        reasons=(),
     ),
     Fault(
         "redundant_current_lost",
@@ -145,7 +208,8 @@ FAULTS = (
         130.0,
         None,
         sender="PackSensorRedundant",
-        diagnosis="redundant_current_lost",
+        causes=("redundant_current_lost",),
+        reasons=(),
     ),
 )
 
@@ -256,19 +320,19 @@ def time_fault(running: PackUnderTest, fault: Fault, trial: int, times: Times) -
     if not injected.success:
         raise NotReachedError(injected.message)
     try:
-        if fault.diagnosis:
+        if not fault.reasons:
             _time_telling(running, fault, times)
         else:
             _time_opening(running, fault, element, times)
     finally:
         running.injection.inject(fault.injected, element, remove=True)
-    if fault.diagnosis:
-        identifier = _identifier(running, fault.diagnosis)
+    if not fault.reasons:
+        identifier = _row(running, fault.causes[0]).id
         running.wait_until("it is over", partial(_is_over, running, identifier), _TIMEOUT_S)
 
 
 def _time_telling(running: PackUnderTest, fault: Fault, times: Times) -> None:
-    identifier = _identifier(running, fault.diagnosis)
+    identifier = _row(running, fault.causes[0]).id
     told = running.can.wait_for("verdict", _TIMEOUT_S)
     while told["cause"] != identifier:
         told = running.can.wait_for("verdict", _TIMEOUT_S)
@@ -278,7 +342,8 @@ def _time_telling(running: PackUnderTest, fault: Fault, times: Times) -> None:
 def _time_opening(running: PackUnderTest, fault: Fault, element: int, times: Times) -> None:
     events = running.can.collect("open_command", "contacts_open", _TIMEOUT_S)
     command = events["open_command"]
-    begin = _begin(fault, element, events, command)
+    check_reason(running, fault, command)
+    begin = begin_of(fault, element, events, command)
     times.reaction.append(1000.0 * (command["at"] - begin))
     times.opened.append(1000.0 * (events["contacts_open"]["at"] - begin))
     if fault.sign == "cell_above":
@@ -286,10 +351,43 @@ def _time_opening(running: PackUnderTest, fault: Fault, element: int, times: Tim
     wait_until_noticed(running)
 
 
-def _begin(fault: Fault, element: int, events: dict[str, Any], command: dict[str, Any]) -> float:
-    """When the bus first showed the fault."""
+def check_reason(running: PackUnderTest, fault: Fault, command: dict[str, Any]) -> None:
+    """Whether it opened because of this fault.
+
+    Raises:
+        NotReachedError: with what it opened for and what it should have opened for.
+    """
+    reason = Reason(command["reason"])
+    if reason not in fault.reasons:
+        wanted = " or ".join(reason.name for reason in fault.reasons)
+        raise NotReachedError(f"{fault.name}: opened with reason {reason.name}, not {wanted}")
+    if not fault.causes:
+        return
+    allowed = [_row(running, name).id for name in fault.causes]
+    running.wait_until("a first cause", lambda: _first_cause(running) != 0, 1.0)
+    cause = _first_cause(running)
+    if cause not in allowed:
+        name = next((row.name for row in running.table.diagnoses if row.id == cause), "unknown")
+        raise NotReachedError(
+            f"{fault.name}: opened by {cause} {name}, not by {' or '.join(fault.causes)}"
+        )
+
+
+def _first_cause(running: PackUnderTest) -> int:
+    return running.status.first_cause if running.status is not None else 0
+
+
+def begin_of(fault: Fault, element: int, events: dict[str, Any], command: dict[str, Any]) -> float:
+    """When the bus first showed the fault.
+
+    Raises:
+        NotReachedError: if it was opened before.
+    """
     if fault.sign:
-        return float(events[f"sign {fault.sign}"]["at"])
+        sign = events.get(f"sign {fault.sign}")
+        if sign is None or sign["at"] > command["at"]:
+            raise NotReachedError(f"{fault.name}: opened before the bus showed {fault.sign!r}")
+        return float(sign["at"])
     sender = f"AfeMeasurement_{element:02d}" if fault.sender == "afe" else fault.sender
     return float(command["last"][sender])
 
@@ -306,15 +404,16 @@ def _element(running: PackUnderTest, fault: Fault, trial: int) -> int:
 
 
 def _value(running: PackUnderTest, fault: Fault) -> float:
-    row = running.table.named(fault.row)
-    return row.limits.safety + fault.beyond if row is not None else 0.0
+    if not fault.beyond:
+        return math.nan
+    return _row(running, fault.causes[0]).limits.safety + fault.beyond
 
 
-def _identifier(running: PackUnderTest, name: str) -> int:
+def _row(running: PackUnderTest, name: str) -> Diagnosis:
     row = running.table.named(name)
     if row is None:
         raise NotReachedError(f"the pack's table of diagnoses has no {name!r}")
-    return row.id
+    return row
 
 
 def _is_over(running: PackUnderTest, identifier: int) -> bool:
@@ -326,9 +425,11 @@ def fault_results(fault: Fault, times: Times, composed: bool) -> list[Result]:
     """Figures of one fault."""
     name = f"reaction.{prefix(composed)}{fault.name}"
     begin = "last frame of the sender" if fault.sender else "first frame that shows it"
-    end = "status to the vehicle" if fault.diagnosis else "open command"
+    end = "open command" if fault.reasons else "status to the vehicle"
     context = f"{len(times.reaction)} trials, from {begin} to {end} on the bus"
-    what = "told" if fault.diagnosis else "open_command"
+    if fault.reasons == _BOARD_OPENS:
+        context += "; the board opens by itself"
+    what = "open_command" if fault.reasons else "told"
     results = quantiles(
         f"{name}.{what}", times.reaction, context, p99_target=f"<= {fault.target_ms:g}"
     )
