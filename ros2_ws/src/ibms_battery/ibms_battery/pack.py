@@ -277,6 +277,11 @@ class Pack(Struct, forbid_unknown_fields=True, frozen=True):
     ] = None
 
     @property
+    def parallel_strings(self) -> int:
+        """Strings of cell groups in parallel; all have the same number of groups."""
+        return len(self.strings) or 1
+
+    @property
     def groups_in_series(self) -> int:
         """Cell groups whose voltages add up to the voltage of the pack."""
         return self.strings[0].cells if self.strings else self.series

@@ -14,6 +14,7 @@ from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_cell, load_pack
 from ibms_edge.charging.elcon import NO_OUTPUT, REQUEST_PERIOD_S, ElconLink, Report, Request
 from ibms_edge.charging.session import Allowed, Cells, ChargeSession, PackNow, State
+from ibms_edge.circuit import in_circuit
 from ibms_edge.limits.power_limits import LimitedBy
 from ibms_end.can.bus import BusConfiguration
 from ibms_end.can.receiver import CanReceiver
@@ -44,6 +45,7 @@ class ChargerInterface(HardwareNode[ChargerInterfaceParameters]):
         """Load pack and protocol, open the bus, create interfaces."""
         pack = load_pack(parameters.pack)
         self.pack_name = pack.name
+        self._pack = pack
         self._session: ChargeSession | None = None
         self.advertise("charger/state", "events")
         self.every(_STATE_PERIOD_S, self._publish_state)
@@ -55,11 +57,11 @@ class ChargerInterface(HardwareNode[ChargerInterfaceParameters]):
         cell = load_cell(config / "cells" / f"{pack.cell}.yaml")
         self._session = ChargeSession(
             pack.charger,
-            cell.capacity_ah * pack.parallel,
+            cell.capacity_ah * pack.parallel * pack.parallel_strings,
             pack.groups_in_series,
             cell.maximum_voltage_v,
         )
-        self._isolated = np.zeros(0, np.uint8)
+        self._switches: SwitchState | None = None
         self._link = ElconLink(config / "can")
         self._received: deque[Report] = deque(maxlen=100)  # from the bus thread to the executor
         self._sent, self._sent_ns = NO_OUTPUT, 0
@@ -114,9 +116,8 @@ class ChargerInterface(HardwareNode[ChargerInterfaceParameters]):
 
     def _on_cells(self, cells: CellStates) -> None:
         assert self._session is not None
-        voltage_v = np.frombuffer(cells.voltage_v, np.float32)
-        if len(self._isolated) == len(voltage_v):
-            voltage_v = voltage_v[self._isolated == 0]
+        connected = in_circuit(self._pack, self._switches, self.clock.boot_ns())
+        voltage_v = np.frombuffer(cells.voltage_v, np.float32)[connected]
         # With NaN nothing is compared: what is not measured is for protection to judge.
         self._session.take_cells(
             Cells(
@@ -128,7 +129,7 @@ class ChargerInterface(HardwareNode[ChargerInterfaceParameters]):
 
     def _on_switches(self, switches: SwitchState) -> None:
         assert self._session is not None
-        self._isolated = np.frombuffer(switches.isolated, np.uint8)
+        self._switches = switches
         self._session.take_pack_voltage(switches.pack_voltage_v)
 
     def _step(self) -> None:

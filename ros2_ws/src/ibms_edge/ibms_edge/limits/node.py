@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_cell, load_pack
+from ibms_edge.circuit import in_circuit
 from ibms_edge.limits.curves import load_curves
 from ibms_edge.limits.power_limits import (
     NONE_ALLOWED,
@@ -87,14 +88,7 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
         def values(field: Any) -> FloatArray:
             return np.frombuffer(field, np.float32).astype(np.float64)
 
-        connected = np.ones(self._pack.series, np.bool_)
-        switches = self._switches
-        if (
-            switches is not None
-            and len(switches.isolated) == self._pack.series
-            and self.clock.boot_ns() - switches.boot_ns <= _INPUT_STALE_NS
-        ):
-            connected = np.frombuffer(switches.isolated, np.uint8) == 0
+        connected = in_circuit(self._pack, self._switches, self.clock.boot_ns())
         return CellsNow(
             voltage_v=values(cells.voltage_v)[connected],
             temperature_c=values(cells.temperature_c),
@@ -121,15 +115,11 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
         elif not (present := self._cells_now(cells)).is_complete:  # a bypassed cell came back
             self._last = self._limits.forbid(LimitedBy.INPUT_STALE, now_ns)
         else:
-            groups = self._groups(present)
-            voltage_v = float(present.voltage_v.mean()) * groups
+            groups = len(present.voltage_v) / self._pack.parallel_strings
+            voltage_v = float(present.voltage_v.sum()) / self._pack.parallel_strings
             derate = status.reaction >= ProtectionStatus.REACTION_DERATE
             self._last = self._limits.update(present, derate, state.zero_current_requested, now_ns)
         self.publish("pack/limits", self._message(now_ns, voltage_v, groups))
-
-    def _groups(self, present: CellsNow) -> float:
-        """Groups whose voltages add up to the pack's, without bypassed ones."""
-        return self._pack.groups_in_series * len(present.voltage_v) / self._pack.series
 
     def _message(self, now_ns: int, voltage_v: float, groups: float) -> PackLimits:
         last = self._last

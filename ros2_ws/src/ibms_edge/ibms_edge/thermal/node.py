@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_pack
+from ibms_edge.circuit import in_circuit
 from ibms_edge.protection.table import load_table
 from ibms_edge.thermal import runaway
 from ibms_edge.thermal.controller import Actuators, Mode, ThermalController, Thresholds
@@ -28,7 +29,14 @@ from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.can.receiver import CanReceiver
 from ibms_end.hardware_node import HardwareNode
 from ibms_end.mapping import load_map
-from ibms_msgs.msg import CellStates, Event, PackState, ProtectionStatus, ThermalState
+from ibms_msgs.msg import (
+    CellStates,
+    Event,
+    PackState,
+    ProtectionStatus,
+    SwitchState,
+    ThermalState,
+)
 from ibms_msgs.srv import RequestPreconditioning
 from ibms_ros_common.diagnostics import ERROR, WARN, Status
 
@@ -71,6 +79,7 @@ class ThermalControl(HardwareNode[ThermalControlParameters]):
         """Open the bus, create the controller and its interfaces."""
         pack = load_pack(parameters.pack)
         self.pack_name = pack.name
+        self._pack = pack
         if (
             not parameters.heat_on_c
             < parameters.heat_off_c
@@ -104,6 +113,7 @@ class ThermalControl(HardwareNode[ThermalControlParameters]):
         self._cells: CellStates | None = None
         self._state: PackState | None = None
         self._status: ProtectionStatus | None = None
+        self._switches: SwitchState | None = None
         self._feedback: tuple[int, dict[str, float]] | None = None
         self._commanded = Actuators()
         self._commanded_before = Actuators()
@@ -116,6 +126,7 @@ class ThermalControl(HardwareNode[ThermalControlParameters]):
         self.listen("pack/state", self._on_state)
         self.listen("events", self._on_event)
         self.listen("protection/status", self._on_status)
+        self.listen("switch/state", self._on_switches)
         self.serve("request_preconditioning", self._on_request)
         self.every(_PERIOD_S, self._control)
         self.diagnose("thermal", self._report)
@@ -125,6 +136,9 @@ class ThermalControl(HardwareNode[ThermalControlParameters]):
 
     def _on_state(self, message: PackState) -> None:
         self._state = message
+
+    def _on_switches(self, message: SwitchState) -> None:
+        self._switches = message
 
     def _on_event(self, message: Event) -> None:
         if message.source != "protection" or message.diagnosis != self._runaway_id:
@@ -215,8 +229,9 @@ class ThermalControl(HardwareNode[ThermalControlParameters]):
     def _situation(self, now_ns: int) -> Situation:
         cells, state, status = self._cells, self._state, self._status
         soc = float("nan")
-        if cells is not None and len(cells.soc):
-            soc = float(np.frombuffer(cells.soc, np.float32).min())
+        connected = in_circuit(self._pack, self._switches, now_ns)
+        if cells is not None and connected.any():
+            soc = float(np.frombuffer(cells.soc, np.float32)[connected].min())
         return Situation(
             supervised=state is not None and now_ns - state.boot_ns <= _INPUT_STALE_NS,
             state_allows=state is not None and state.state in _PRECONDITIONED,

@@ -4,6 +4,7 @@
 from array import array
 
 import numpy as np
+import numpy.typing as npt
 from sensor_msgs.msg import BatteryState
 
 from ibms_battery.pack import Cell, Pack
@@ -23,17 +24,27 @@ def battery_state(
     pack: Pack,
     cell: Cell,
     cells: CellStates | None,
+    connected: npt.NDArray[np.bool_],
     state: PackState | None,
     serial_number: str,
 ) -> BatteryState:
-    """Fully populated message; NaN where something is not known."""
+    """Fully populated message; NaN where something is not known.
+
+    Args:
+        pack: its description.
+        cell: rated data of its cells.
+        cells: newest state of the cells; None if there is no fresh one.
+        connected: (series,) True for cells in the circuit. Charge and voltage are theirs alone.
+        state: newest state of the pack, if there is one.
+        serial_number: of the pack.
+    """
     message = BatteryState(
         voltage=float("nan"),
         temperature=float("nan"),
         current=float("nan"),
         charge=float("nan"),
         capacity=float("nan"),
-        design_capacity=cell.capacity_ah * pack.parallel,
+        design_capacity=cell.capacity_ah * pack.parallel * pack.parallel_strings,
         percentage=float("nan"),
         power_supply_status=BatteryState.POWER_SUPPLY_STATUS_UNKNOWN,
         power_supply_health=BatteryState.POWER_SUPPLY_HEALTH_UNKNOWN,
@@ -46,22 +57,22 @@ def battery_state(
         message.cell_voltage = array("f", [float("nan")] * pack.series)
         message.cell_temperature = array("f", [float("nan")] * pack.series)
         return message
-    voltage_v = np.frombuffer(cells.voltage_v, np.float32)
+    voltage_v = np.frombuffer(cells.voltage_v, np.float32)[connected]
     temperature_c = np.frombuffer(cells.temperature_c, np.float32)
-    soc = np.frombuffer(cells.soc, np.float32)
-    capacity_ah = np.frombuffer(cells.capacity_ah, np.float32)
+    soc = np.frombuffer(cells.soc, np.float32)[connected]
+    capacity_ah = np.frombuffer(cells.capacity_ah, np.float32)[connected]
     message.cell_voltage = cells.voltage_v
     message.cell_temperature = cells.temperature_c
     message.current = cells.current_a
     if not np.isnan(voltage_v).any():
-        message.voltage = float(voltage_v.sum())
+        message.voltage = float(voltage_v.sum()) / pack.parallel_strings
     if not np.isnan(temperature_c).all():
         message.temperature = float(np.nanmax(temperature_c))
-    if not np.isnan(soc).any():
+    if soc.size and not np.isnan(soc).any():
         # The emptiest cell ends a discharge: what it can give, the pack can give.
         message.percentage = float(soc.min())
-        message.charge = float((soc * capacity_ah).min())
-        message.capacity = float(capacity_ah.min())
+        message.charge = float((soc * capacity_ah).min()) * pack.parallel_strings
+        message.capacity = float(capacity_ah.min()) * pack.parallel_strings
     message.power_supply_status = _status(message, state)
     message.power_supply_health = _health(temperature_c, state)
     return message
@@ -87,7 +98,7 @@ def _status(message: BatteryState, state: PackState | None) -> int:
     return int(BatteryState.POWER_SUPPLY_STATUS_NOT_CHARGING)
 
 
-def _health(temperature_c: "np.typing.NDArray[np.float32]", state: PackState | None) -> int:
+def _health(temperature_c: npt.NDArray[np.float32], state: PackState | None) -> int:
     if state is None:
         return int(BatteryState.POWER_SUPPLY_HEALTH_UNKNOWN)
     if state.state == PackState.STATE_ERROR:

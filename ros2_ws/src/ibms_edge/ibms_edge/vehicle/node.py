@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_cell, load_pack
+from ibms_edge.circuit import in_circuit
 from ibms_edge.vehicle.battery_state import battery_state
 from ibms_edge.vehicle.last_opening import LastOpening
 from ibms_edge.vehicle.requests import VehicleRequests
@@ -18,7 +19,14 @@ from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.can.receiver import CanReceiver
 from ibms_end.hardware_node import HardwareNode
 from ibms_end.mapping import load_map
-from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus, ThermalState
+from ibms_msgs.msg import (
+    CellStates,
+    PackLimits,
+    PackState,
+    ProtectionStatus,
+    SwitchState,
+    ThermalState,
+)
 from ibms_ros_common.diagnostics import WARN, Status
 
 _PERIOD_S = 0.1
@@ -67,6 +75,7 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
         self._state: PackState | None = None
         self._limits: PackLimits | None = None
         self._status: ProtectionStatus | None = None
+        self._switches: SwitchState | None = None
         self._runaway_alarm = False  # kept when thermal control falls silent
         self._shown: tuple[int, ...] = ()
         self._requests = VehicleRequests(
@@ -86,6 +95,7 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
         self.listen("pack/state", self._on_state)
         self.listen("pack/limits", self._on_limits)
         self.listen("protection/status", self._on_status)
+        self.listen("switch/state", self._on_switches)
         self.listen("thermal/state", self._on_thermal)
         self.every(_PERIOD_S, self._send)
         self.every(_BATTERY_STATE_PERIOD_S, self._publish_battery_state)
@@ -111,6 +121,9 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
     def _on_status(self, message: ProtectionStatus) -> None:
         self._status = message
         self._send_status_on_change()
+
+    def _on_switches(self, message: SwitchState) -> None:
+        self._switches = message
 
     def _on_thermal(self, message: ThermalState) -> None:
         self._runaway_alarm = message.runaway_alarm
@@ -186,15 +199,16 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
             "Valid": 0,
         }
         if cells is not None and now_ns - cells.boot_ns <= _INPUT_STALE_NS:
-            voltage_v = np.frombuffer(cells.voltage_v, np.float32)
+            connected = in_circuit(self._pack, self._switches, now_ns)
+            voltage_v = np.frombuffer(cells.voltage_v, np.float32)[connected]
             temperature_c = np.frombuffer(cells.temperature_c, np.float32)
-            soc = np.frombuffer(cells.soc, np.float32)
+            soc = np.frombuffer(cells.soc, np.float32)[connected]
             everything = (*voltage_v, *temperature_c, *soc, cells.current_a)
-            if not np.isnan(everything).any():
+            if connected.any() and not np.isnan(everything).any():
                 values |= {
                     "Valid": 1,
                     "StateOfCharge": float(soc.min()) * 100.0,
-                    "PackVoltage": float(voltage_v.sum()),
+                    "PackVoltage": float(voltage_v.sum()) / self._pack.parallel_strings,
                     "Current": float(np.clip(cells.current_a, -3000, 3000)),
                     "MinimumTemperature": float(temperature_c.min()),
                     "MaximumTemperature": float(temperature_c.max()),
@@ -207,10 +221,17 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
         self._receiver.send(self._encoders[message].encode(values))
 
     def _publish_battery_state(self) -> None:
-        cells = self._cells
-        if cells is not None and self.clock.boot_ns() - cells.boot_ns > _INPUT_STALE_NS:
+        cells, now_ns = self._cells, self.clock.boot_ns()
+        if cells is not None and now_ns - cells.boot_ns > _INPUT_STALE_NS:
             cells = None
-        message = battery_state(self._pack, self._cell, cells, self._state, self._serial_number)
+        message = battery_state(
+            self._pack,
+            self._cell,
+            cells,
+            in_circuit(self._pack, self._switches, now_ns),
+            self._state,
+            self._serial_number,
+        )
         message.header = self.header(cells.boot_ns if cells is not None else None)
         self.publish("battery_state", message)
 

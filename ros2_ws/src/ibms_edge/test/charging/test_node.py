@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the node adds to the session: frames, their times, and what is published."""
 
+from array import array
 from collections.abc import Callable
 from itertools import pairwise
 from math import isnan
@@ -13,7 +14,7 @@ import pytest
 from ibms_edge.charging.node import ChargerInterface
 from ibms_end.can.bus import BusConfiguration
 from ibms_end.can.receiver import CanReceiver
-from ibms_msgs.msg import ChargerState, Event, PackLimits, PackState
+from ibms_msgs.msg import ChargerState, Event, PackLimits, PackState, SwitchState
 from ibms_ros_common.diagnostics import ERROR, Status
 
 Start = Callable[..., Any]
@@ -101,6 +102,24 @@ def test_over_delivery_is_an_error_event_and_an_error_in_diagnostics(plugged: Pl
     status = Status()
     plugged.alone.node._report(status)
     assert status.level == ERROR
+
+
+def test_only_a_cell_that_is_shown_bypassed_now_counts_for_nothing(
+    plugged: Plugged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    highest: list[float] = []
+    session = plugged.alone.node._session
+    monkeypatch.setattr(session, "take_cells", lambda cells: highest.append(cells.highest_cell_v))
+    high = array("f", [4.3] * 4 + [3.7] * 8)
+    bypassed = SwitchState(pack_voltage_v=29.6, isolated=array("B", [1] * 4 + [0] * 8))
+    plugged.alone.hear("switch/state", bypassed)
+    plugged.alone.hear_all(voltage_v=3.7)
+    for _ in range(2):
+        cells = plugged.alone.healthy()[0][1]
+        cells.voltage_v = high
+        plugged.alone.hear("cells/state", cells)
+        plugged.alone.advance(1.0)
+    assert highest == [pytest.approx(3.7), pytest.approx(3.7), pytest.approx(4.3)]
 
 
 def test_before_a_charger_is_heard_its_values_are_unknown(start: Start) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from math import isnan, nan
 from typing import Any
 
+import msgspec
 import pytest
 
+from ibms_battery.pack import Pack, StringOfCells
 from ibms_edge.limits.node import PowerLimitsNode
 from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus, SwitchState
 from ibms_ros_common.diagnostics import Status
@@ -130,6 +132,18 @@ def test_a_bypassed_cell_limits_nothing_and_adds_no_voltage(start: Start) -> Non
     # What is not shown as bypassed counts.
     alone.run(1.0)
     assert alone.newest("pack/limits").limited_by == PackLimits.LIMIT_INPUT_STALE
+
+
+def test_parallel_strings_have_the_voltage_of_one(
+    start: Start, pack: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = start(PowerLimitsNode)
+    halves = [StringOfCells("left", 0, 6), StringOfCells("right", 6, 6)]
+    monkeypatch.setattr(alone.node, "_pack", msgspec.structs.replace(pack, strings=halves))
+    alone.run(12.0)
+    limits = alone.newest("pack/limits")
+    assert limits.charge_voltage_v == pytest.approx(6 * 4.2)
+    assert limits.discharge_power_w == pytest.approx(limits.discharge_current_a * 6 * 3.7, rel=1e-5)
 
 
 def test_a_fault_that_derates_is_named(start: Start) -> None:

@@ -17,7 +17,7 @@ from ibms_edge.thermal.node import ThermalControl
 from ibms_edge.thermal.runaway import DIAGNOSIS
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.mapping import load_map
-from ibms_msgs.msg import Event, PackState, ProtectionStatus, ThermalState
+from ibms_msgs.msg import Event, PackState, ProtectionStatus, SwitchState, ThermalState
 from ibms_msgs.srv import RequestPreconditioning
 
 Start = Callable[..., Any]
@@ -228,6 +228,14 @@ def test_preconditioning_is_refused_with_a_code_and_a_reason(alone: Any) -> None
     assert not alone.newest("thermal/state").heater_ratio
     alone.node.trigger_deactivate()
     assert ask(alone, 20.0).code == codes.CODE_NOT_ACTIVE
+
+
+def test_a_bypassed_cell_is_no_reserve_that_preconditioning_could_use_up(alone: Any) -> None:
+    soc = array("f", [0.5] * 11 + [0.1])
+    alone.run(1.0, temperature_c=array("f", [12.0] * 12), soc=soc)
+    assert not ask(alone, 20.0).success
+    alone.hear("switch/state", SwitchState(isolated=array("B", [0] * 8 + [1] * 4)))
+    assert ask(alone, 20.0).success
 
 
 def test_a_request_without_a_target_ends_it(alone: Any) -> None:

@@ -4,14 +4,16 @@ from array import array
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from sensor_msgs.msg import BatteryState
 
-from ibms_battery.pack import Cell, Pack
+from ibms_battery.pack import Cell, Pack, StringOfCells
 from ibms_edge.vehicle.battery_state import battery_state
 from ibms_msgs.msg import CellStates, PackState
 
 NAN = math.nan
+ALL = np.ones(12, np.bool_)
 
 
 def cells(pack: Pack, **fields: Any) -> CellStates:
@@ -28,7 +30,7 @@ def cells(pack: Pack, **fields: Any) -> CellStates:
 
 def test_every_field_is_set(pack: Pack, cell: Cell) -> None:
     state = PackState(state=PackState.STATE_DRIVE)
-    message = battery_state(pack, cell, cells(pack), state, "SN 1")
+    message = battery_state(pack, cell, cells(pack), ALL, state, "SN 1")
     assert message.voltage == pytest.approx(11 * 3.7 + 3.6, abs=1e-4)
     assert message.current == -20.0  # negative: discharging
     assert message.temperature == 30.0
@@ -45,7 +47,7 @@ def test_every_field_is_set(pack: Pack, cell: Cell) -> None:
 
 
 def test_without_cells_everything_measured_is_nan(pack: Pack, cell: Cell) -> None:
-    message = battery_state(pack, cell, None, None, "")
+    message = battery_state(pack, cell, None, ALL, None, "")
     for name in ("voltage", "current", "temperature", "percentage", "charge", "capacity"):
         assert math.isnan(getattr(message, name)), name
     assert all(math.isnan(value) for value in message.cell_voltage)
@@ -59,11 +61,40 @@ def test_one_unmeasured_cell_leaves_sums_unknown(pack: Pack, cell: Cell) -> None
     poor.voltage_v[3] = NAN
     poor.soc[3] = NAN
     poor.temperature_c[3] = NAN
-    message = battery_state(pack, cell, poor, None, "")
+    message = battery_state(pack, cell, poor, ALL, None, "")
     assert math.isnan(message.voltage)
     assert math.isnan(message.percentage)
     assert math.isnan(message.charge)
     assert message.temperature == 30.0
+
+
+def test_a_bypassed_cell_neither_adds_voltage_nor_ends_the_discharge(
+    pack: Pack, cell: Cell
+) -> None:
+    isolated = cells(pack)
+    isolated.voltage_v[3] = isolated.soc[3] = isolated.capacity_ah[3] = NAN
+    isolated.temperature_c[3] = 40.0
+    connected = ALL.copy()
+    connected[2:4] = connected[11] = False
+    message = battery_state(pack, cell, isolated, connected, None, "")
+    assert message.voltage == pytest.approx(9 * 3.7)
+    assert message.percentage == pytest.approx(0.5)
+    assert message.charge == pytest.approx(0.5 * 15.0)
+    assert message.capacity == 15.0
+    assert message.temperature == 40.0
+    assert len(message.cell_voltage) == pack.series
+    assert math.isnan(battery_state(pack, cell, isolated, ~ALL, None, "").percentage)
+
+
+def test_parallel_strings_add_charge_and_no_voltage(pack: Pack, cell: Cell) -> None:
+    halves = [StringOfCells("left", 0, 6), StringOfCells("right", 6, 6)]
+    parallel = msgspec.structs.replace(pack, strings=halves)
+    message = battery_state(parallel, cell, cells(pack), ALL, None, "")
+    assert message.voltage == pytest.approx((11 * 3.7 + 3.6) / 2, abs=1e-4)
+    assert message.percentage == pytest.approx(0.4)
+    assert message.charge == pytest.approx(2 * 0.4 * 14.0)
+    assert message.capacity == 28.0
+    assert message.design_capacity == 2 * cell.capacity_ah * pack.parallel
 
 
 @pytest.mark.parametrize(
@@ -81,7 +112,7 @@ def test_status(
     pack: Pack, cell: Cell, current_a: float, soc: float, state: int, status: int
 ) -> None:
     measured = cells(pack, current_a=current_a, soc=array("f", [soc] * pack.series))
-    message = battery_state(pack, cell, measured, PackState(state=state), "")
+    message = battery_state(pack, cell, measured, ALL, PackState(state=state), "")
     assert message.power_supply_status == status
 
 
@@ -97,7 +128,7 @@ def test_status(
 )
 def test_health(pack: Pack, cell: Cell, temperature_c: float, state: int, health: int) -> None:
     measured = cells(pack, temperature_c=array("f", [temperature_c] * pack.series))
-    message = battery_state(pack, cell, measured, PackState(state=state), "")
+    message = battery_state(pack, cell, measured, ALL, PackState(state=state), "")
     assert message.power_supply_health == health
 
 
@@ -112,4 +143,4 @@ def test_health(pack: Pack, cell: Cell, temperature_c: float, state: int, health
 )
 def test_technology(pack: Pack, cell: Cell, chemistry: str, technology: int) -> None:
     other = msgspec.structs.replace(cell, chemistry=chemistry)
-    assert battery_state(pack, other, None, None, "").power_supply_technology == technology
+    assert battery_state(pack, other, None, ALL, None, "").power_supply_technology == technology

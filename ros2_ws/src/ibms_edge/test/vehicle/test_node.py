@@ -3,19 +3,20 @@
 
 from array import array
 from collections.abc import Callable
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
 import can
+import msgspec
 import pytest
 from rclpy.task import Future
 
-from ibms_battery.pack import Pack
+from ibms_battery.pack import Pack, StringOfCells
 from ibms_edge.vehicle.node import VehicleInterface
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.mapping import load_map
-from ibms_msgs.msg import PackLimits, PackState, ProtectionStatus, ThermalState
+from ibms_msgs.msg import PackLimits, PackState, ProtectionStatus, SwitchState, ThermalState
 from ibms_msgs.srv import ExplainOpening, RequestPackState
 
 Start = Callable[..., Any]
@@ -118,6 +119,43 @@ def test_the_battery_is_valid_only_when_everything_is_measured(vehicle: Vehicle)
     vehicle.alone.run(0.3)
     vehicle.alone.advance(1.2)
     assert vehicle.newest("VehicleBattery")["Valid"] == 0
+
+
+def test_a_pack_that_drives_on_without_a_module_is_described_without_it(vehicle: Vehicle) -> None:
+    alone = vehicle.alone
+    unmeasured = {
+        "voltage_v": array("f", [3.7] * 4 + [2.4, nan, 2.4, 2.4] + [3.7] * 4),
+        "soc": array("f", [0.5] * 4 + [0.0, nan, 0.1, 0.0] + [0.6] * 4),
+    }
+    for isolated in (True, False):
+        for _ in range(7):
+            bypassed = array("B", [0] * 4 + [int(isolated)] * 4 + [0] * 4)
+            alone.hear("switch/state", SwitchState(isolated=bypassed))
+            _, state, status = alone.healthy()
+            cells = alone.healthy()[0][1]
+            for name, values in unmeasured.items():
+                setattr(cells, name, values)
+            for topic, message in (("cells/state", cells), state, status):
+                alone.hear(topic, message)
+            alone.advance(0.1)
+        battery, robots = vehicle.newest("VehicleBattery"), alone.newest("battery_state")
+        assert battery["Valid"] == isolated
+        assert isnan(robots.voltage) != isolated
+        if isolated:
+            assert battery["StateOfCharge"] == pytest.approx(50.0, abs=0.5)
+            assert battery["PackVoltage"] == pytest.approx(8 * 3.7, abs=0.1)
+            assert battery["MinimumCellVoltage"] == pytest.approx(3.7, abs=0.01)
+            assert robots.percentage == pytest.approx(0.5)
+            assert robots.voltage == pytest.approx(8 * 3.7, abs=1e-4)
+
+
+def test_parallel_strings_have_the_voltage_of_one(
+    vehicle: Vehicle, pack: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halves = [StringOfCells("left", 0, 6), StringOfCells("right", 6, 6)]
+    monkeypatch.setattr(vehicle.alone.node, "_pack", msgspec.structs.replace(pack, strings=halves))
+    vehicle.alone.run(0.3)
+    assert vehicle.newest("VehicleBattery")["PackVoltage"] == pytest.approx(6 * 3.7, abs=0.1)
 
 
 def test_a_silent_supervisor_counts_as_a_wish_for_zero_current(vehicle: Vehicle) -> None:
