@@ -291,7 +291,7 @@ class ProtectionEngine:
         """Clear latched faults whose condition is gone; lock-outs only where they are named.
 
         Returns:
-            identifiers that were cleared, and those whose condition still stands.
+            identifiers that are cleared altogether, and those that still stand at some level.
 
         Raises:
             KeyError: for an identifier that the table does not hold.
@@ -312,7 +312,7 @@ class ProtectionEngine:
                 cleared.add(identifier)
         self._changed = True
         self._renew_first_cause()
-        return sorted(cleared), sorted(standing)
+        return sorted(cleared - standing), sorted(standing)
 
     # Building ------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from ibms_ros_common.process import CHAIN_PRIORITY, run
 
 # What a status says before anything was judged; nobody needs to hear it.
 _NOTHING_SHOWN: tuple[Any, ...] = (0, Reaction.NONE, False, [], [])
+_FAULTS_TOLD = 20  # identifiers in the event of a request to clear them
 _INPUT_FRESHNESS_S = 0.1  # older samples are dropped: a backlog must not look fresh
 
 
@@ -175,6 +176,17 @@ class Protection(BmsNode[ProtectionParameters]):
         if not self.is_active:
             response.code, response.message = ClearFaults.Response.CODE_NOT_ACTIVE, "not active"
             return response
+        self._clear_faults(request, response)
+        wanted = ", ".join(map(str, request.diagnosis[:_FAULTS_TOLD])) or "all"
+        more = " and more" if len(request.diagnosis) > _FAULTS_TOLD else ""
+        self.tell(
+            Event.KIND_REQUEST,
+            f"somebody asks to clear faults ({wanted}{more}): {response.message}",
+            Event.SEVERITY_INFO if response.success else Event.SEVERITY_WARNING,
+        )
+        return response
+
+    def _clear_faults(self, request: ClearFaults.Request, response: ClearFaults.Response) -> None:
         with self._lock:
             if "switch" in self._newest:
                 self._take_newest("switch")
@@ -184,16 +196,17 @@ class Protection(BmsNode[ProtectionParameters]):
                     "faults are cleared only while feedback of the switch board shows all switches "
                     "open"
                 )
-                return response
+                return
             before = self._judge.engine.active
             try:
                 cleared, standing = self._judge.acknowledge(request.diagnosis)
             except KeyError as error:
                 response.code = ClearFaults.Response.CODE_UNKNOWN_DIAGNOSIS
                 response.message = f"the table of diagnoses holds no identifier {error.args[0]}"
-                return response
+                return
+            after = self._judge.engine.active
         for fault in before:
-            if fault.diagnosis.id in cleared:
+            if fault not in after:
                 self._publish_cleared(fault, "acknowledged")
         response.cleared, response.standing = array("H", cleared), array("H", standing)
         response.success = not standing
@@ -204,7 +217,6 @@ class Protection(BmsNode[ProtectionParameters]):
             response.message = f"{len(standing)} faults still stand: {standing}{hint}"
         else:
             response.message = f"{len(cleared)} faults cleared"
-        return response
 
     def _report_faults(self, status: Status) -> None:
         verdict = self._verdict

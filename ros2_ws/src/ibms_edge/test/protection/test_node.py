@@ -15,6 +15,7 @@ from ibms_edge.protection.node import Protection
 from ibms_msgs.msg import (
     CellMeasurement,
     EnvironmentMeasurement,
+    Event,
     InsulationMeasurement,
     PackMeasurement,
     PackState,
@@ -107,8 +108,13 @@ class Chain:
     def active(self) -> list[int]:
         return list(self.statuses[-1].active_diagnosis)
 
-    def clear(self) -> ClearFaults.Response:
-        return self.node._on_clear_faults(ClearFaults.Request(), ClearFaults.Response())
+    @property
+    def events(self) -> list[Event]:
+        return [message for topic, message in self.sent if topic == "events"]
+
+    def clear(self, *diagnoses: int) -> ClearFaults.Response:
+        request = ClearFaults.Request(diagnosis=array("H", diagnoses))
+        return self.node._on_clear_faults(request, ClearFaults.Response())
 
 
 @pytest.fixture
@@ -207,10 +213,44 @@ def test_faults_are_cleared_only_while_all_switches_are_known_to_be_open(chain: 
     answer = chain.clear()
     assert answer.success
     assert list(answer.cleared) == [101]
-    texts = [message.text for topic, message in chain.sent if topic == "events"]
-    assert texts == ["acknowledged: a cell voltage is too high"]
+    assert [event.text for event in chain.events] == [
+        "acknowledged: a cell voltage is too high",
+        "somebody asks to clear faults (all): 1 faults cleared",
+    ]
     chain.run(1)
     assert chain.active == []
+
+
+def test_what_still_stands_is_not_told_to_be_over(chain: Chain) -> None:
+    chain.run(3)
+    voltages = array("f", [3.7] * chain.pack.series)
+    voltages[7] = 4.5
+    chain.run(3, voltages=voltages)
+    voltages[7] = 4.22  # above the operating limit alone
+    chain.run(100, voltages=voltages)
+    chain.sent.clear()
+    answer = chain.clear()
+    assert (list(answer.cleared), list(answer.standing)) == ([], [101, 104])
+    over = [event for event in chain.events if event.kind == Event.KIND_FAULT_CLEARED]
+    assert [event.text for event in over] == ["acknowledged: a cell voltage is too high"]
+    chain.run(1, voltages=voltages)
+    assert set(chain.active) == {101, 104}  # it lies far from the others as well
+
+
+def test_each_request_to_clear_faults_is_told_with_its_answer(chain: Chain) -> None:
+    chain.run(3)
+    chain.run(3, voltage_v=4.5)
+    chain.sent.clear()
+    chain.clear(101)
+    chain.clear(*range(60_000, 60_030))
+    chain.switches(closed=0b011)
+    chain.clear()
+    assert {event.kind for event in chain.events} == {Event.KIND_REQUEST}
+    assert {event.severity for event in chain.events} == {Event.SEVERITY_WARNING}
+    stands, unknown, closed = (event.text for event in chain.events)
+    assert stands == "somebody asks to clear faults (101): 1 faults still stand: [101]"
+    assert "60019 and more): the table of diagnoses holds no identifier 60000" in unknown
+    assert "all switches open" in closed
 
 
 def test_a_trip_names_cell_and_value_in_status_and_event(chain: Chain) -> None:
@@ -223,5 +263,5 @@ def test_a_trip_names_cell_and_value_in_status_and_event(chain: Chain) -> None:
     assert (status.first_cause, status.first_cause_element) == (101, 7)
     assert status.active_value[0] == pytest.approx(4.5)
     assert not status.close_allowed
-    events = [message for topic, message in chain.sent if topic == "events"]
+    events = chain.events
     assert "a cell voltage is too high: 4.5 (element 7)" in [event.text for event in events]
