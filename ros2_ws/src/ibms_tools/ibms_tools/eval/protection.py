@@ -6,11 +6,13 @@ often the pack would have opened, how fast that is. What a recording cannot answ
 """
 
 import argparse
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from ament_index_python.packages import get_package_share_directory
 from rich.console import Console
 from rich.table import Table
@@ -27,7 +29,7 @@ from ibms_battery.fleet_recordings import (
 from ibms_battery.recordings import RecordingError
 from ibms_battery.results import Result, measured, write
 from ibms_edge.protection.table import load_table
-from ibms_tools.eval.recorded_protection import Outcome, judge_recording
+from ibms_tools.eval.recorded_protection import Event, Outcome, judge_recording
 
 _SPEED_TARGET = ">= 5000"
 _SPEED_CELLS = 88  # the target holds for recordings of whole cars
@@ -38,7 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     share = Path(get_package_share_directory("ibms_bringup")) / "config"
     parser = argparse.ArgumentParser(prog="ibms eval protection", description=__doc__)
     parser.add_argument(
-        "--data", type=Path, required=True, help="a recording (parquet, CSV) or a folder of them"
+        "--data",
+        type=Path,
+        required=True,
+        nargs="+",
+        help="recordings (parquet, CSV) or folders of them; files in folders below are summed up",
     )
     parser.add_argument(
         "--limits", type=Path, required=True, help="table of diagnoses, as in config/diagnoses"
@@ -56,26 +62,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table = load_table(options.limits)
         own = load_description(options.columns) if options.columns else None
         known = load_descriptions(share / "recordings")
-        files = find_files(options.data)
+        given = [data.resolve() for data in options.data]
+        files = list(dict.fromkeys(file for data in given for file in find_files(data)))
     except (ConfigurationError, RecordingError) as error:
         print(f"ibms eval protection: {error}", file=sys.stderr)
         return 1
-    results: list[Result] = []
-    outcomes: list[Outcome] = []
+    base = Path(os.path.commonpath([d if d.is_dir() else d.parent for d in given]))
+    outcomes: dict[Path, Outcome] = {}  # by the path from there
     for file in files:
         try:
             recording = _load(file, own, known)
         except RecordingError as error:
             print(f"ibms eval protection: left out: {error}", file=sys.stderr)
             continue
-        outcome = judge_recording(recording, table)
-        outcomes.append(outcome)
+        outcome = outcomes[file.relative_to(base)] = judge_recording(recording, table)
         show(console, file, outcome)
-        results += figures(name_of(file, options.data), outcome)
-    results += totals(outcomes)
     if options.json:
         command = " ".join(["./ibms eval protection", *(arguments or sys.argv[1:])])
-        write(measured(command, results), options.json)
+        write(measured(command, all_figures(outcomes)), options.json)
     console.print(f"{len(outcomes)} recordings judged, {len(files) - len(outcomes)} left out")
     return 0 if outcomes else 1
 
@@ -95,10 +99,23 @@ def find_files(data: Path) -> list[Path]:
     return files
 
 
-def name_of(file: Path, data: Path) -> str:
-    """What a recording is called among the figures."""
-    path = file.relative_to(data) if data.is_dir() else Path(file.name)
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", path.with_suffix("").as_posix())
+def name_of(path: Path | str) -> str:
+    """What a recording, folder or cell is called among the figures."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", str(path))
+
+
+def all_figures(outcomes: Mapping[Path, Outcome]) -> list[Result]:
+    """Figures of recordings by their paths: those in one folder below are summed up."""
+    results: list[Result] = []
+    folders: dict[Path, dict[str, Outcome]] = {}
+    for path, outcome in outcomes.items():
+        if path.parent == Path():
+            results += figures(name_of(path.stem), outcome)
+        else:
+            folders.setdefault(path.parent, {})[path.stem] = outcome
+    for folder, inside in folders.items():
+        results += folder_figures(name_of(folder), inside)
+    return results + totals(list(outcomes.values()))
 
 
 def figures(name: str, outcome: Outcome) -> list[Result]:
@@ -133,7 +150,8 @@ def figures(name: str, outcome: Outcome) -> list[Result]:
     ]
     for event in outcome.events:
         key = f"{name}.first.{event.diagnosis.name}.{event.level.name.lower()}"
-        element = re.sub(r"[^A-Za-z0-9_-]+", "_", event.element)
+        element = name_of(event.element)
+        warned = _warning_near(outcome, event)
         results.append(
             Result(
                 f"{key}.{element}" if element else key,
@@ -142,23 +160,63 @@ def figures(name: str, outcome: Outcome) -> list[Result]:
                 None,
                 f"{'opens' if event.opens else 'alarm'}, {event.element or 'pack'} at "
                 f"{outcome.when(event.first_row)}: {event.first_value:.4g}, "
-                f"{event.count} times; {event.diagnosis.text}",
+                f"{event.count} times; {event.diagnosis.text}"
+                + (f"; the vehicle's own warning: {warned}" if warned else ""),
             )
         )
     return results
 
 
-def totals(outcomes: Sequence[Outcome]) -> list[Result]:
-    """Sums over all recordings, and what none or not all of them can answer."""
+def folder_figures(name: str, outcomes: Mapping[str, Outcome]) -> list[Result]:
+    """Sums over the recordings of a folder, and what tripped in how many of them."""
+    results = sums(name, list(outcomes.values()))
+    found: dict[str, list[tuple[str, Event]]] = {}
+    for recording, outcome in outcomes.items():
+        for event in outcome.events:
+            key = f"{event.diagnosis.name}.{event.level.name.lower()}"
+            found.setdefault(key, []).append((recording, event))
+    for key, events in found.items():
+        recording, first = events[0]
+        results.append(
+            Result(
+                f"{name}.{key}",
+                sum(event.count for _, event in events),
+                "1",
+                None,
+                f"{'opens' if first.opens else 'alarm'}, first in {recording} at "
+                f"{outcomes[recording].when(first.first_row)}: {first.first_value:.4g}; "
+                f"{first.diagnosis.text}",
+            )
+        )
+    return results
+
+
+def sums(name: str, outcomes: Sequence[Outcome]) -> list[Result]:
+    """How many recordings, openings and alarms, and how fast they were judged."""
     rows = sum(len(outcome.recording.time_s) for outcome in outcomes)
+    evaluated = sorted({outcome.evaluated for outcome in outcomes})
+    size = f"{rows} scans; {' to '.join(map(str, evaluated[:1] + evaluated[1:][-1:]))} diagnoses"
     openings = sum(outcome.openings for outcome in outcomes)
     by_missing = sum(outcome.openings_by_missing for outcome in outcomes)
-    results = [
-        Result("all.recordings", len(outcomes), "1", None, f"{rows} scans"),
-        Result("all.openings", openings, "1"),
-        Result("all.openings.by_missing_values", by_missing, "1"),
-        Result("all.alarms", sum(outcome.alarms for outcome in outcomes), "1"),
+    speed = rows / sum(outcome.judging_s for outcome in outcomes) if outcomes else None
+    return [
+        Result(f"{name}.recordings", len(outcomes), "1", None, size),
+        Result(f"{name}.openings", openings, "1"),
+        Result(f"{name}.openings.by_missing_values", by_missing, "1"),
+        Result(f"{name}.alarms", sum(outcome.alarms for outcome in outcomes), "1"),
+        Result(
+            f"{name}.speed",
+            None if speed is None else round(speed),
+            "scans/s",
+            None,
+            "of processor time on one core",
+        ),
     ]
+
+
+def totals(outcomes: Sequence[Outcome]) -> list[Result]:
+    """Sums over all recordings, and what none or not all of them can answer."""
+    results = sums("all", outcomes)
     reasons: dict[str, list[str]] = {}
     for outcome in outcomes:
         for diagnosis, reason in outcome.not_evaluable.items():
@@ -198,18 +256,19 @@ def show(console: Console, file: Path, outcome: Outcome) -> None:
             event.level.name.lower(),
             f"{event.first_value:.4g}",
             str(event.count),
-            _warning_before(recording, outcome, event.first_row),
+            _warning_near(outcome, event),
         )
     console.print(table)
 
 
-def _warning_before(recording: FleetRecording, outcome: Outcome, row: int) -> str:
-    """First row at which the vehicle's own BMS warned most severely, beside ours."""
-    levels = recording.warning_level
+def _warning_near(outcome: Outcome, event: Event) -> str:
+    """When the vehicle's own BMS first warned most severely, beside ours; empty if never."""
+    levels = outcome.recording.warning_level
     if not (levels > 0).any():
         return ""
-    first = int((levels == levels.max()).argmax())
-    return f"{outcome.when(first)} ({'before' if first < row else 'after'} this)"
+    first = int(np.nanargmax(levels))
+    order = "before" if first < event.first_row else "after"
+    return f"{outcome.when(first)} ({order} this)"
 
 
 def _load(file: Path, own: Description | None, known: dict[str, Description]) -> FleetRecording:

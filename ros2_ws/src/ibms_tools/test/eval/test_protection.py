@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ibms_battery.recordings import RecordingError
+from ibms_edge.protection.table import load_table
 from ibms_tools.eval import protection
+from ibms_tools.eval.recorded_protection import judge_recording
+
+from .conftest import made_up
 
 DESCRIPTION = "voltage: {columns: 'U{number}'}\ntime: t\n"
 
@@ -55,6 +62,40 @@ def test_a_folder_is_judged_and_what_is_no_recording_is_named(
     assert (figures["all.recordings"]["value"], figures["all.openings"]["value"]) == (2, 1)
 
 
+def test_recordings_of_folders_below_are_summed_up_per_folder(
+    folder: Path, config: Path, tmp_path: Path
+) -> None:
+    for name in ("cold", "warm"):
+        (tmp_path / name / "drives").mkdir(parents=True)
+        for file in folder.glob("*d.csv"):
+            shutil.copy(file, tmp_path / name / "drives")
+    output = tmp_path / "out.json"
+    both = ("--data", str(tmp_path / "cold"), str(tmp_path / "warm"))
+    assert run(folder, config, *both, "--json", str(output)) == 0
+    figures = {r["name"]: r for r in json.loads(output.read_text())["results"]}
+    for name in ("cold_drives", "warm_drives"):
+        assert figures[f"{name}.recordings"]["value"] == 2
+        assert figures[f"{name}.openings"]["value"] == 1
+        high = figures[f"{name}.cell_overvoltage.safety"]
+        assert (high["value"], high["context"][:30]) == (1, "opens, first in bad at 8.0 s: ")
+    assert figures["all.recordings"]["value"] == 4
+    assert figures["all.openings"]["value"] == 2
+
+
+@pytest.mark.parametrize(("row", "order"), [(30, "before"), (80, "after")])
+def test_the_vehicles_own_warning_stands_beside_ours(config: Path, row: int, order: str) -> None:
+    start = np.datetime64("2020-02-28T23:59:00", "ms")
+    recording = replace(made_up(), wall_time=start + np.arange(200) * np.timedelta64(1, "s"))
+    recording.voltage_v[50:55, 6] = 4.4
+    recording.warning_level[10:20] = 1  # not the most severe
+    recording.warning_level[row : row + 9] = 3
+    outcome = judge_recording(recording, load_table(config / "diagnoses" / "nmc.yaml"))
+    figures = {result.name: result for result in protection.figures("car", outcome)}
+    told = figures["car.first.cell_overvoltage.safety.V_7"].context
+    warned = str(recording.wall_time[row].astype("datetime64[s]")).replace("T", " ")
+    assert told.endswith(f"; the vehicle's own warning: {warned} ({order} this)")
+
+
 @pytest.mark.parametrize("wrong", ["data", "limits", "columns"])
 def test_a_wrong_file_is_named(
     folder: Path, config: Path, wrong: str, capsys: pytest.CaptureFixture[str]
@@ -74,6 +115,6 @@ def test_files_are_found_below_a_folder_and_named_after_their_place(tmp_path: Pa
     inner.mkdir(parents=True)
     (inner / "d.e.parquet").touch()
     assert protection.find_files(tmp_path) == [inner / "d.e.parquet"]
-    assert protection.name_of(inner / "d.e.parquet", tmp_path) == "a_b_c_d_e"
+    assert protection.name_of(Path("a b", "c", "d.e")) == "a_b_c_d_e"
     with pytest.raises(RecordingError, match="there is no recording"):
         protection.find_files(tmp_path / "empty")
