@@ -161,7 +161,7 @@ class ProtectionEngine:
             source: len({row.diagnosis.id for row in group.rows})
             for source, group in self._groups.items()
         }
-        self._seen: set[Source] = set()
+        self.judged_ns: dict[Source, int] = {}  # sampling time of what was judged last
         self._active: list[ActiveFault] = []
         self._faulty: list[_Row] = []  # rows of the active faults
         self._changed = False
@@ -259,14 +259,12 @@ class ProtectionEngine:
                 [ns]; "clock" is implied.
             now_ns: present time [ns].
         """
-        self._seen.update(sampled)
         verdict = Verdict(total=self._total)
         for source, group in self._groups.items():
-            if source == "clock":
-                self._evaluate(group, now_ns, now_ns, verdict)
-            elif source in sampled:
-                self._evaluate(group, sampled[source], now_ns, verdict)
-            verdict.evaluated += self._count_of[source]
+            sample_ns = now_ns if source == "clock" else sampled.get(source)
+            if sample_ns is not None:
+                self._evaluate(group, sample_ns, now_ns, verdict)
+                self.judged_ns[source] = sample_ns
         self._changed = self._changed or bool(verdict.set_now or verdict.cleared_now)
         verdict.active = self.active
         verdict.reaction = self._reaction(now_ns)
@@ -276,7 +274,7 @@ class ProtectionEngine:
         verdict.isolate_cells = self._isolate_cells()
         verdict.close_allowed = (
             verdict.reaction < Reaction.OPEN_AFTER_ZERO_CURRENT
-            and {"cells", "pack"} <= self._seen
+            and {"cells", "pack"} <= self.judged_ns.keys()
             and not self.waits_for_lockouts
             and not any(
                 self._holds_closing_back(row, verdict.isolate_cells)
@@ -286,6 +284,17 @@ class ProtectionEngine:
             )
         )
         return verdict
+
+    def evaluated(self, newest_ns: Mapping[Source, int]) -> int:
+        """Number of diagnoses that have judged the newest samples, taken at ``newest_ns``.
+
+        Inputs that never came or fell silent owe nothing here: their age is a diagnosis.
+        """
+        return sum(
+            count
+            for source, count in self._count_of.items()
+            if self.judged_ns.get(source) == newest_ns.get(source)
+        )
 
     def acknowledge(self, identifiers: Iterable[int] = ()) -> tuple[list[int], list[int]]:
         """Clear latched faults whose condition is gone; lock-outs only where they are named.

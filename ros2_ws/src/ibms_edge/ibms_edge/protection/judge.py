@@ -68,6 +68,7 @@ class Judge:
     def __init__(self, pack: Pack, table: DiagnosisTable, start_ns: int) -> None:
         self.engine = ProtectionEngine(table, pack)
         self.cells: CellsSample | None = None
+        self.judged_cells: CellsSample | None = None
         self.pack_sample: PackSample | None = None
         self.switch: SwitchState | None = None
         self._pack = pack
@@ -81,7 +82,8 @@ class Judge:
         self._environment: EnvironmentMeasurement | None = None
         self._state: PackState | None = None
         self._lockouts: ProtectionLockouts | None = None
-        self._new: set[Source] = set()
+        self._newest_ns: dict[Source, int] = {}  # sampling times of the newest samples taken
+        self._sampled: dict[Source, int] = {}  # and of those that became signals in this judgement
         self._redundant_seen_ns = 0
         self._direction: Direction | None = None
         self._open_since_ns: int | None = None
@@ -105,7 +107,7 @@ class Judge:
         if self.cells is not None and sample.boot_ns <= self.cells.boot_ns:
             return False
         self.cells = sample
-        self._new.add("cells")
+        self._newest_ns["cells"] = sample.boot_ns
         return True
 
     def take_pack(self, message: PackMeasurement) -> bool:
@@ -117,7 +119,7 @@ class Judge:
         if self.pack_sample is not None and sample.boot_ns <= self.pack_sample.boot_ns:
             return False
         self.pack_sample = sample
-        self._new.add("pack")
+        self._newest_ns["pack"] = sample.boot_ns
         return True
 
     def take_insulation(self, message: InsulationMeasurement) -> bool:
@@ -125,7 +127,7 @@ class Judge:
         if self._insulation is not None and message.boot_ns <= self._insulation.boot_ns:
             return False
         self._insulation = message
-        self._new.add("insulation")
+        self._newest_ns["insulation"] = message.boot_ns
         return True
 
     def take_environment(self, message: EnvironmentMeasurement) -> bool:
@@ -133,7 +135,7 @@ class Judge:
         if self._environment is not None and message.boot_ns <= self._environment.boot_ns:
             return False
         self._environment = message
-        self._new.add("environment")
+        self._newest_ns["environment"] = message.boot_ns
         return True
 
     def take_switch(self, message: SwitchState) -> bool:
@@ -142,12 +144,10 @@ class Judge:
             len(message.isolated) not in (0, self._pack.series)
         ):
             return False
-        known = self.switch
-        if known is not None and message.boot_ns < known.boot_ns:
+        if self.switch is not None and message.boot_ns < self.switch.boot_ns:
             return False
-        if known is None or message.boot_ns > known.boot_ns:
-            self._new.add("switch")
         self.switch = message
+        self._newest_ns["switch"] = message.boot_ns
         return True
 
     def take_pack_state(self, message: PackState) -> bool:
@@ -176,29 +176,27 @@ class Judge:
             wall_ns: present wall time, to see it step; ``None``: not looked at.
             foreign: a topic of the chain has a second publisher.
         """
-        sampled: dict[Source, int] = {}
-        new, self._new = self._new, set()
-        if "pack" in new and self.pack_sample is not None:
-            sampled["pack"] = self.pack_sample.boot_ns
+        self._newest_ns["clock"] = now_ns
+        self._sampled = {}
+        if self._is_new("pack") and self.pack_sample is not None:
             self._pack_signals(self.pack_sample)
         self._follow_wiring(now_ns)
         self.engine.set_context(self._state_name(now_ns), self._direction)
-        if "cells" in new and self.cells is not None:
-            sampled["cells"] = self.cells.boot_ns
-            self._cell_monitor.update(self.cells, self.pack_sample, self._wiring)
-        if "switch" in new and self.switch is not None:
-            sampled["switch"] = self.switch.boot_ns
+        if self._is_new("cells") and self.cells is not None:
+            self._cells_signals(self.cells)
+        if self._is_new("switch") and self.switch is not None:
             self._switch_signals(self.switch)
-        if "insulation" in new and self._insulation is not None:
-            sampled["insulation"] = self._insulation.boot_ns
+        if self._is_new("insulation") and self._insulation is not None:
             self._insulation_signals(self._insulation)
-        if "environment" in new and self._environment is not None:
-            sampled["environment"] = self._environment.boot_ns
+        if self._is_new("environment") and self._environment is not None:
             self._environment_signals(self._environment)
         self._clock_signals(now_ns, wall_ns, foreign)
         if self.switches_are_open(now_ns):
             self._restore_lockouts(now_ns)
-        verdict = self.engine.evaluate(sampled, now_ns)
+        verdict = self.engine.evaluate(self._sampled, now_ns)
+        verdict.evaluated = self.engine.evaluated(self._newest_ns)
+        if "cells" in self._sampled:
+            self.judged_cells = self.cells
         if self._lockouts is not None and len(self._lockouts.diagnosis):
             verdict.close_allowed = False
         return verdict
@@ -219,7 +217,7 @@ class Judge:
 
     def status(self, verdict: Verdict) -> ProtectionStatus:
         """The message of a verdict, without its header and the number of the iteration."""
-        scan, cause, active = self.cells, verdict.first_cause, verdict.active
+        scan, cause, active = self.judged_cells, verdict.first_cause, verdict.active
         status = ProtectionStatus(
             boot_ns=scan.boot_ns if scan is not None else 0,
             scan_counter=scan.scan_counter if scan is not None else 0,
@@ -256,6 +254,14 @@ class Judge:
         if out is not None:
             out[0] = value
 
+    def _is_new(self, source: Source) -> bool:
+        newest_ns = self._newest_ns.get(source)
+        return newest_ns is not None and newest_ns != self.engine.judged_ns.get(source)
+
+    def _cells_signals(self, sample: CellsSample) -> None:
+        self._cell_monitor.update(sample, self.pack_sample, self._wiring)
+        self._sampled["cells"] = sample.boot_ns
+
     def _pack_signals(self, sample: PackSample) -> None:
         current_a = sample.current_a
         self._put("pack_current", current_a)
@@ -270,6 +276,7 @@ class Judge:
         self._follow_direction(current_a)
         configuration = self.switch.configuration if self.switch is not None else ""
         self._precharge_monitor.update(sample, configuration)
+        self._sampled["pack"] = sample.boot_ns
 
     def _follow_direction(self, current_a: float) -> None:
         """Direction of the current; one disturbed or missing sample is no other direction."""
@@ -347,12 +354,14 @@ class Judge:
             risen_v = switch.link_voltage_v - self._open_link_v
             rise = risen_v / switch.pack_voltage_v if switch.pack_voltage_v > 0 else math.nan
         self._put("weld_negative_rise", rise if known else math.nan)
+        self._sampled["switch"] = switch.boot_ns
 
     def _insulation_signals(self, message: InsulationMeasurement) -> None:
         resistance_ohm = message.resistance_ohm if message.valid else math.nan
         self._put("insulation_resistance", resistance_ohm)
         self._put("insulation_missing", math.isnan(resistance_ohm))
         self._put("insulation_per_volt", resistance_ohm / self._voltage_to_earth_v())
+        self._sampled["insulation"] = message.boot_ns
 
     def _voltage_to_earth_v(self) -> float:
         """Pack voltage; without one the sum of cells, and at least one volt."""
@@ -378,6 +387,7 @@ class Judge:
         )
         pressure_pa = measured(EnvironmentMeasurement.VALID_PRESSURE, message.pressure_pa)
         self._put("pressure_rise", self._pressure_rise_pa(message.boot_ns, pressure_pa))
+        self._sampled["environment"] = message.boot_ns
 
     def _pressure_rise_pa(self, boot_ns: int, pressure_pa: float) -> float:
         """Against the median of the three oldest samples: a road downhill is no venting."""

@@ -129,7 +129,7 @@ class Protection(BmsNode[ProtectionParameters]):
 
     def _status_to_publish(self, verdict: Verdict) -> ProtectionStatus | None:
         """A status for each new scan and for each change of the verdict."""
-        cells = self._judge.cells
+        cells = self._judge.judged_cells
         shown = (
             cells.boot_ns if cells is not None else 0,
             verdict.reaction,
