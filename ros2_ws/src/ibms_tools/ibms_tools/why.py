@@ -6,6 +6,7 @@ and what current and cells were like. --bag writes the freeze frame of the openi
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(as_json(explanation))
     else:
         print(story(explanation))
-        print(_outlook(explanation, path))
+        print(_outlook(options, explanation, path))
     return 0
 
 
@@ -81,12 +82,18 @@ def _nothing(memory: EventReader, index: int) -> str:
     return f"{memory.path}: holds {count} openings, the oldest is --index {count - 1}, not {index}"
 
 
-def _outlook(explanation: Explanation, path: Path) -> str:
+def _outlook(options: argparse.Namespace, explanation: Explanation, path: Path) -> str:
     lines = [f"Opening {explanation.index + 1} of {explanation.openings} in {path}."]
     if explanation.frame is not None:
-        options = f" --index {explanation.index}" if explanation.index else ""
+        command = ["./ibms", "why"]  # what was given says which opening of which memory
+        if options.index:
+            command += ["--index", str(options.index)]
+        if options.state_directory != _STATE:
+            command += ["--state-directory", str(options.state_directory)]
+        if options.pack is not None:
+            command += ["--pack", options.pack]
         lines.append(
-            f"To look at it: ./ibms why{options} --bag opening, then "
+            f"To look at it: {shlex.join([*command, '--bag', 'opening'])}, then "
             "./ibms replay opening --node protection, or open it in PlotJuggler or Foxglove."
         )
     return "\n".join(lines)

@@ -3,6 +3,8 @@
 
 import json
 import os
+import re
+import shlex
 from array import array
 from pathlib import Path
 
@@ -72,8 +74,35 @@ def test_the_last_opening_is_told(folder: Path, capsys: pytest.CaptureFixture[st
     text = capsys.readouterr().out
     assert "diagnosis 101 (cell_overvoltage): too high, cell 1, 4.5 V (limit: above 4 V)" in text
     assert "Open was verified 20 ms after the first demand" in text
-    assert "./ibms why --bag opening" in text
     assert "Opening 1 of 2" in text
+
+
+def test_the_way_to_the_bag_leads_to_the_same_memory(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spaced = folder / "a b"
+    spaced.mkdir()
+    for file in folder.glob("ev_96s.*"):
+        file.rename(spaced / file.name)
+    assert run(spaced, "--pack", "ev_96s") == 0
+    (hint,) = re.findall(r"To look at it: (\./ibms why .*), then", capsys.readouterr().out)
+    assert shlex.split(hint) == [
+        *("./ibms", "why"),
+        *("--state-directory", str(spaced)),
+        *("--pack", "ev_96s"),
+        *("--bag", "opening"),
+    ]
+    monkeypatch.chdir(spaced)
+    assert why.main(shlex.split(hint)[2:]) == 0
+    assert (spaced / "opening").is_dir()
+
+
+def test_the_way_to_the_bag_is_short_in_the_usual_folder(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(why, "_STATE", folder)
+    assert why.main([]) == 0
+    assert "To look at it: ./ibms why --bag opening, then" in capsys.readouterr().out
 
 
 def test_the_one_before_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import shlex
 import shutil
 import sys
 from collections import deque
@@ -234,7 +235,7 @@ class _Demo:
             print(f"» {note}")
         if session.has_left(last):
             state = _relative(self._options.log / "state")
-            print(f"» what happened: ./ibms why --state-directory {state}")
+            print(f"» what happened: ./ibms why --state-directory {shlex.quote(state)}")
         if self._options.json is not None:
             results.write(report, self._options.json)
             print(f"summary: {self._options.json}")
