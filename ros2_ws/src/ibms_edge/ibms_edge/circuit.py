@@ -19,5 +19,5 @@ def in_circuit(pack: Pack, switches: SwitchState | None, now_ns: int) -> npt.NDA
         or now_ns - switches.boot_ns > _STALE_NS
     ):
         return np.ones(pack.series, np.bool_)
-    isolated: npt.NDArray[np.uint8] = np.frombuffer(switches.isolated, np.uint8)
-    return isolated == 0
+    connected: npt.NDArray[np.bool_] = np.frombuffer(switches.isolated, np.uint8) == 0
+    return connected
