@@ -542,12 +542,14 @@ class SwitchController:
         self, index: int, verdict: VerdictInput, now_ns: int, actions: Actions
     ) -> bool:
         ways = self._bypasses.ways[index]
+        limit_a = break_current_a(self._switching, ways.opens)
         if self._mask & ways.opens != ways.opens:  # its cells are not in the circuit now
             self._placed |= {index}
             return False
         if not verdict.close_allowed:
             self._waiting_for = "permission of protection to close a bypass"
-        elif abs(self._currents.present_a(now_ns)) > break_current_a(self._switching, ways.opens):
+        # A comparison with NaN is false: unmeasured is never little.
+        elif limit_a < math.inf and not abs(self._currents.present_a(now_ns)) <= limit_a:
             self._waiting_for = "less current, to open the switches of a bypass"
         else:
             self._bypassing, self._bypassing_since_ns = index, now_ns

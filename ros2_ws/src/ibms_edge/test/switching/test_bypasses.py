@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -242,8 +243,9 @@ def test_a_cell_without_a_bypass_changes_nothing(
     assert bench.told == []
 
 
-def test_more_current_than_its_switch_breaks_delays_a_bypass(
-    modular: Pack, make_bench: Callable[[Pack], Bench]
+@pytest.mark.parametrize("current_a", [-60.0, 60.0, nan, None], ids=str)
+def test_more_current_than_its_switch_breaks_or_an_unmeasured_one_delays_a_bypass(
+    modular: Pack, make_bench: Callable[[Pack], Bench], current_a: float | None
 ) -> None:
     switches = [
         msgspec.structs.replace(s, maximum_break_current_a=50.0) if s.name == "series_2" else s
@@ -253,7 +255,7 @@ def test_more_current_than_its_switch_breaks_delays_a_bypass(
     bench = make_bench(msgspec.structs.replace(modular, switching=switching))
     bench.board = replace(bench.board, link_voltage_v=0.0)
     bench.close()
-    bench.current_a = -60.0
+    bench.current_a = current_a
     bench.tick()
     bench.sent.clear()
     isolate(bench, CELL)
