@@ -280,6 +280,12 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
             response.message = "only opening is done here; for closing ask request_pack_state"
             if self._controller.waiting_for:
                 response.message += f" (now it waits for {self._controller.waiting_for})"
+        wish = "whether it may ask for" if request.validate_only else "for"
+        self.tell(
+            Event.KIND_REQUEST,
+            f"somebody asks {wish} configuration {request.configuration!r}: {response.message}",
+            Event.SEVERITY_INFO if response.success else Event.SEVERITY_WARNING,
+        )
         return response
 
     def _report_switches(self, status: Status) -> None:

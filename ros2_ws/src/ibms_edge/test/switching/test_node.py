@@ -461,3 +461,19 @@ def test_the_service_closes_nothing_and_says_what_stands_in_the_way(world: World
     assert call(world, "precharge").code == answer.CODE_FORBIDDEN
     world.node.stop()
     assert call(world, "open").code == answer.CODE_NOT_ACTIVE
+
+
+def test_every_request_to_the_service_is_told(closed: World) -> None:
+    def told() -> list[tuple[int, str]]:
+        events = [message for topic, message in closed.alone.sent if topic == "events"]
+        return [(e.severity, e.text) for e in events if e.kind == Event.KIND_REQUEST]
+
+    call(closed, "open", validate_only=True)
+    call(closed, "sideways")
+    call(closed, "open")
+    (checked, refused, opened) = told()
+    reachable = "somebody asks whether it may ask for configuration 'open': can be reached"
+    assert checked == (Event.SEVERITY_INFO, reachable)
+    assert refused[0] == Event.SEVERITY_WARNING
+    assert refused[1].startswith("somebody asks for configuration 'sideways': no configuration is")
+    assert opened == (Event.SEVERITY_INFO, "somebody asks for configuration 'open': opening")
