@@ -42,7 +42,9 @@ from ibms_ros_common.diagnostics import ERROR, WARN, Status
 
 _PERIOD_S = 0.5
 _INPUT_STALE_NS = NS_PER_S
-_FEEDBACK_STALE_NS = 2 * NS_PER_S
+# Told within three of its periods and 100 ms, of which the watch takes one period.
+_FEEDBACK_STALE_NS = 1_530_000_000
+_WATCH_PERIOD_S = 0.05
 _TOLERANCE = 0.02
 _NAMES = ("Pump", "Fan", "Chiller", "Heater")
 _IN_USE = (PackState.STATE_DRIVE, PackState.STATE_CHARGE)
@@ -115,6 +117,7 @@ class ThermalControl(HardwareNode[ThermalControlParameters]):
         self._status: ProtectionStatus | None = None
         self._switches: SwitchState | None = None
         self._feedback: tuple[int, dict[str, float]] | None = None
+        self._feedback_shown = False
         self._commanded = Actuators()
         self._commanded_before = Actuators()
         self._receiver = CanReceiver(
@@ -129,6 +132,7 @@ class ThermalControl(HardwareNode[ThermalControlParameters]):
         self.listen("switch/state", self._on_switches)
         self.serve("request_preconditioning", self._on_request)
         self.every(_PERIOD_S, self._control)
+        self.every(_WATCH_PERIOD_S, self._watch_feedback)
         self.diagnose("thermal", self._report)
 
     def _on_cells(self, message: CellStates) -> None:
@@ -198,7 +202,12 @@ class ThermalControl(HardwareNode[ThermalControlParameters]):
         )
         self._publish(now_ns, cells, actuators)
 
+    def _watch_feedback(self) -> None:
+        if self._feedback_valid(self.clock.boot_ns()) != self._feedback_shown:
+            self._control()
+
     def _publish(self, now_ns: int, cells: CellTemperatures, actuators: Actuators) -> None:
+        self._feedback_shown = self._feedback_valid(now_ns)
         state = ThermalState(
             header=self.header(),
             boot_ns=now_ns,
@@ -207,7 +216,7 @@ class ThermalControl(HardwareNode[ThermalControlParameters]):
             fan_ratio=actuators.fan,
             chiller_ratio=actuators.chiller,
             heater_ratio=actuators.heater,
-            feedback_valid=self._feedback_valid(now_ns),
+            feedback_valid=self._feedback_shown,
             feedback_matches=self._feedback_matches(now_ns),
             minimum_temperature_c=cells.coldest_c,
             maximum_temperature_c=cells.hottest_c,

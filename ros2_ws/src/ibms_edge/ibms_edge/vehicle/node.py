@@ -13,7 +13,7 @@ from ibms_battery.pack import load_cell, load_pack
 from ibms_edge.circuit import in_circuit
 from ibms_edge.vehicle.battery_state import battery_state
 from ibms_edge.vehicle.last_opening import LastOpening
-from ibms_edge.vehicle.requests import VehicleRequests
+from ibms_edge.vehicle.requests import STEP_PERIOD_S, VehicleRequests
 from ibms_end.can.bus import BusConfiguration
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.can.receiver import CanReceiver
@@ -97,6 +97,7 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
         self.listen("protection/status", self._on_status)
         self.listen("switch/state", self._on_switches)
         self.listen("thermal/state", self._on_thermal)
+        self.every(STEP_PERIOD_S, self._requests.step)
         self.every(_PERIOD_S, self._send)
         self.every(_BATTERY_STATE_PERIOD_S, self._publish_battery_state)
         self.every(_LAST_OPENING_PERIOD_S, self._last_opening.ask)
@@ -141,7 +142,6 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
     # Cyclic frames.
 
     def _send(self) -> None:
-        self._requests.step()
         self._send_status()
         self._send_limits()
         self._send_battery()

@@ -12,10 +12,14 @@ from ibms_battery.clock import NS_PER_S, Clock
 from ibms_msgs.msg import PackState
 from ibms_msgs.srv import ClearFaults, RequestPackState
 
+STEP_PERIOD_S = 0.02
 _ANSWER_NS = NS_PER_S  # a service that took longer counts as not active
 # The supervisor has to hear that faults are cleared before it is asked for a state.
 _AFTER_CLEARING_NS = NS_PER_S // 10
-_VEHICLE_SILENT_NS = NS_PER_S
+# Standby is asked for within three of its periods and 100 ms: some of that is for the step and the
+# way to the supervisor.
+_VEHICLE_SILENT_NS = 350_000_000
+_PAUSE_NS = 200_000_000  # between two steps: this process stood still
 _CODES = RequestPackState.Response
 
 
@@ -53,6 +57,8 @@ class VehicleRequests:
         self._answer = answer
         self._known_sequence: int | None = None
         self._heard_ns = 0
+        self._stepped_ns = 0
+        self._awake_since_ns = 0
         self._vehicle_holds = False
         self._new: deque[_Request] = deque()
         self._pending: list[_Request] = []
@@ -68,8 +74,11 @@ class VehicleRequests:
             self._new.append(_Request(sequence, state, clears_faults, boot_ns))
 
     def step(self) -> None:
-        """Go on with all requests; call ten times per second."""
+        """Go on with all requests; call it each ``STEP_PERIOD_S``."""
         now_ns = self._clock.boot_ns()
+        if now_ns - self._stepped_ns > _PAUSE_NS:
+            self._awake_since_ns = now_ns  # what came meanwhile may not have been read yet
+        self._stepped_ns = now_ns
         while self._new:
             request = self._new.popleft()
             self._give_up_unasked()
@@ -78,7 +87,8 @@ class VehicleRequests:
                 request.clearing = self._clear_client.call_async(ClearFaults.Request())
         for request in list(self._pending):
             self._go_on(request, now_ns)
-        if self._vehicle_holds and now_ns - self._heard_ns > _VEHICLE_SILENT_NS:
+        heard_ns = max(self._heard_ns, self._awake_since_ns)
+        if self._vehicle_holds and now_ns - heard_ns > _VEHICLE_SILENT_NS:
             self._stop_for_silence()
 
     def _go_on(self, request: _Request, now_ns: int) -> None:

@@ -103,6 +103,22 @@ def test_feedback_is_held_against_the_command(alone: Any, config: Any, pack: Any
     assert not feed_back(Heater=50.0).feedback_matches
 
 
+def test_silence_of_the_actuators_is_told_within_three_of_their_periods_and_100_ms(
+    alone: Any, config: Any, pack: Any
+) -> None:
+    database = load_map(config / "can" / "maps" / pack.can_map, pack).database
+    encoder = FrameEncoder(find_message(database, "ThermalFeedback"))
+    alone.run(1.0)
+    alone.node._on_frame(
+        encoder.encode(dict.fromkeys(("Pump", "Fan", "Chiller", "Heater"), 0.0)),
+        alone.clock.boot_ns(),
+    )
+    alone.advance(1.5)
+    assert alone.newest("thermal/state").feedback_valid  # two frames may be missing
+    alone.advance(0.1)
+    assert not alone.newest("thermal/state").feedback_valid
+
+
 def test_thresholds_the_wrong_way_round_are_refused(start: Start) -> None:
     assert not start(ThermalControl, cool_on_c=30.0, cool_off_c=31.0).node.is_active
 

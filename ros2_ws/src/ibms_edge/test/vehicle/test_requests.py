@@ -168,7 +168,7 @@ def test_silence_while_driving_asks_for_standby_once(vehicle: Vehicle) -> None:
     vehicle.send(1, DRIVE)
     vehicle.step()
     vehicle.state.answer()
-    vehicle.step(9, speaks=False)
+    vehicle.step(3, speaks=False)
     assert vehicle.asked == [DRIVE]
     vehicle.state.ready = False
     vehicle.step(5, speaks=False)
@@ -176,6 +176,32 @@ def test_silence_while_driving_asks_for_standby_once(vehicle: Vehicle) -> None:
     vehicle.step(30, speaks=False)
     assert vehicle.asked == [DRIVE, STANDBY]
     assert vehicle.answers == [(1, 0)]  # nobody has asked for that
+
+
+def test_standby_is_asked_for_within_three_periods_of_the_vehicle_and_100_ms(
+    vehicle: Vehicle,
+) -> None:
+    vehicle.send(1, DRIVE)
+    for _ in range(10):  # two frames may be missing
+        vehicle.step(2, speaks=False)
+        vehicle.step()
+    assert vehicle.asked == [DRIVE]
+    vehicle.step(4, speaks=False)
+    assert vehicle.asked == [DRIVE, STANDBY]
+
+
+def test_a_pause_of_this_process_is_no_silence_of_the_vehicle(vehicle: Vehicle) -> None:
+    vehicle.send(1, DRIVE)
+    vehicle.step(2)
+    vehicle.clock.set(vehicle.clock.boot_ns() + NS_PER_S)
+    vehicle.requests.step()  # before the bus thread has read what came
+    vehicle.step(30)
+    assert vehicle.asked == [DRIVE]
+    vehicle.clock.set(vehicle.clock.boot_ns() + NS_PER_S)
+    vehicle.step(4, speaks=False)
+    assert vehicle.asked == [DRIVE]
+    vehicle.step(speaks=False)
+    assert vehicle.asked == [DRIVE, STANDBY]
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
