@@ -21,8 +21,10 @@ from ibms_msgs.msg import CellMeasurement
 
 BoolArray = npt.NDArray[np.bool_]
 
-# While the wiring changes, sum of cells and pack voltage belong to different wirings.
+# While the wiring changes, sum of cells and pack voltage belong to different wirings. Counted from
+# the first change, and anew only after a quiet time: a contact that chatters blanks once.
 WIRING_BLANK_S = 0.3
+_WIRING_QUIET_S = 1.0
 _PACK_SAMPLE_NEAR_NS = NS_PER_S // 10
 _RATE_SPACING_NS = NS_PER_S // 2
 _RATE_SPAN = 7  # entries of that spacing: three seconds
@@ -41,6 +43,8 @@ class Wiring:
     isolated: BoolArray | None = None  # per cell; None: the pack cannot isolate
     changed_ns: int = 0  # when a change was last commanded or seen; 0: never
     is_whole: bool = True  # each cell is in circuit or bypassed, none hangs loose
+    all_open: bool = False  # then loose cells are nothing strange
+    faulty: frozenset[Signal] = frozenset()  # of these a fault stands
 
 
 class CellMonitor:
@@ -69,6 +73,8 @@ class CellMonitor:
         self._reference_v: FloatArray | None = None
         self._before: CellsSample | None = None
         self._pack_used_ns = 0
+        self._changed_ns = 0  # when the wiring last changed
+        self._blank_until_ns = 0
 
     def update(self, sample: CellsSample, pack: PackSample | None, wiring: Wiring) -> None:
         """Judge one scan; ``pack`` is the newest sample of the pack sensor."""
@@ -207,9 +213,6 @@ class CellMonitor:
         if wiring.isolated is not None and wiring.isolated.any():
             in_circuit_v = np.where(wiring.isolated, 0.0, voltage_v)
         self.string_voltage_v = [float(in_circuit_v[place].sum()) for place in self._strings]
-        blank = wiring.changed_ns and (
-            sample.boot_ns - wiring.changed_ns < round(WIRING_BLANK_S * NS_PER_S)
-        )
         pack_v = math.nan
         if pack is not None and abs(pack.boot_ns - sample.boot_ns) < _PACK_SAMPLE_NEAR_NS:
             if pack.boot_ns > self._pack_used_ns:  # each sample is judged once
@@ -219,12 +222,26 @@ class CellMonitor:
         nearest_v = min(self.string_voltage_v, key=lambda sum_v: abs(sum_v - pack_v))
         ratio = pack_v / nearest_v if nearest_v > 0.0 else math.nan
         difference_v = abs(nearest_v - pack_v)
-        if blank or not wiring.is_whole:
-            ratio, difference_v = 1.0, 0.0  # nothing can stand between two different wirings
-        if (out := self._values.get("sum_of_cells_difference")) is not None:
-            out[0] = difference_v
-        if (out := self._values.get("pack_voltage_ratio")) is not None:
-            out[0] = ratio
+        is_blank = self._is_blank(sample.boot_ns, wiring.changed_ns)
+        is_hidden = is_blank or not wiring.is_whole
+        # Between two wirings and while all is open nothing is pending; but a fault that was found
+        # stands, and cells that hang loose in a closed pack are no good sample.
+        is_good = is_blank or wiring.all_open
+        signals: tuple[tuple[Signal, float, float], ...] = (
+            ("sum_of_cells_difference", difference_v, 0.0),
+            ("pack_voltage_ratio", ratio, 1.0),
+        )
+        for signal, value, good in signals:
+            if (out := self._values.get(signal)) is not None:
+                hidden = good if is_good and signal not in wiring.faulty else math.nan
+                out[0] = hidden if is_hidden else value
+
+    def _is_blank(self, now_ns: int, changed_ns: int) -> bool:
+        if changed_ns != self._changed_ns:
+            if changed_ns - self._changed_ns >= _WIRING_QUIET_S * NS_PER_S:
+                self._blank_until_ns = min(changed_ns, now_ns) + round(WIRING_BLANK_S * NS_PER_S)
+            self._changed_ns = changed_ns
+        return now_ns < self._blank_until_ns
 
     def _device_signals(
         self, sample: CellsSample, before: CellsSample | None, step_s: float

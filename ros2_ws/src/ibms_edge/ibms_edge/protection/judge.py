@@ -39,6 +39,7 @@ _PRESSURE_SPACING_NS = NS_PER_S
 _PRESSURE_SPAN = 20  # entries of that spacing
 _PRESSURE_GAP_NS = 5 * _PRESSURE_SPACING_NS  # unmeasured for longer, it may be that of another hill
 _SAMPLES_OF_A_DIRECTION = 3
+_HIDDEN_WHILE_LOOSE: tuple[Signal, ...] = ("sum_of_cells_difference", "pack_voltage_ratio")
 
 _STATES: dict[int, StateName] = {
     PackState.STATE_OFF: "off",
@@ -140,7 +141,8 @@ class Judge:
 
     def take_switch(self, message: SwitchState) -> bool:
         """The switches as fed back; only a newer feedback is a fresh sample of its inputs."""
-        if len(message.mismatch) != len(self._pack.switching.switches) or (
+        count = len(self._pack.switching.switches)
+        if {len(message.closed), len(message.mismatch)} != {count} or (
             len(message.isolated) not in (0, self._pack.series)
         ):
             return False
@@ -148,6 +150,9 @@ class Judge:
             return False
         self.switch = message
         self._newest_ns["switch"] = message.boot_ns
+        closed = sum(1 << index for index, closed in enumerate(message.closed) if closed)
+        self._wiring.is_whole = self._pack.switching.is_whole(closed)
+        self._wiring.changed_ns = message.wiring_boot_ns
         return True
 
     def take_pack_state(self, message: PackState) -> bool:
@@ -298,25 +303,10 @@ class Judge:
             self._wiring.isolated = np.frombuffer(switch.isolated, np.uint8) != 0
         else:
             self._wiring.isolated = np.zeros(self._pack.series, np.bool_)
-        if switch is not None:
-            self._wiring.changed_ns = switch.wiring_boot_ns
-            self._wiring.is_whole = self._is_whole(switch)
+        self._wiring.all_open = self.switches_are_open(now_ns)
+        self._wiring.faulty = frozenset(filter(self.engine.has_fault, _HIDDEN_WHILE_LOOSE))
         self.engine.set_isolated(self._wiring.isolated)
-        self.engine.set_all_open(self.switches_are_open(now_ns), now_ns)
-
-    def _is_whole(self, switch: SwitchState) -> bool:
-        """Whether every module that can be bypassed is in circuit or bypassed, by feedback."""
-        if not self._pack.switching.bypasses:
-            return True
-        closed = {
-            known.name
-            for known, is_closed in zip(self._pack.switching.switches, switch.closed, strict=True)
-            if is_closed
-        }
-        return all(
-            closed.issuperset(bypass.opens) or closed.issuperset(bypass.closes)
-            for bypass in self._pack.switching.bypasses
-        )
+        self.engine.set_all_open(self._wiring.all_open, now_ns)
 
     def _switch_signals(self, switch: SwitchState) -> None:
         known = switch.board_valid

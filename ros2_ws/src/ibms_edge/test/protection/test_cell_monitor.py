@@ -171,10 +171,13 @@ def test_a_value_that_stands_still_while_the_others_move_is_stuck(stream: Stream
         temperature_c[:] += stream.time_s - 10.0
         temperature_c[3] = 25.5
 
-    stream.drive(20, change=stuck)
-    assert stream.values["cell_voltage_stuck"][2] > 0.05 or stream.largest[
-        "cell_voltage_stuck"
-    ] == pytest.approx(0.2, abs=0.1)
+    moved_v = np.zeros(stream.pack.series)
+    for _ in range(200):
+        stream.drive(0.1, change=stuck)
+        moved_v = np.fmax(moved_v, stream.values["cell_voltage_stuck"])
+    # 20 A over 10 mohm to either side of 3.7 V, and the standstill began a little above that.
+    assert moved_v[2] == pytest.approx(0.25, abs=0.03)
+    assert np.delete(moved_v, 2).max() < 0.05
     assert stream.values["cell_temperature_stuck"][3] == pytest.approx(20, abs=1)
     assert np.delete(stream.values["cell_temperature_stuck"], 3).max() < 0.5
 
@@ -284,6 +287,47 @@ def test_sum_of_cells_follows_the_verified_wiring_and_is_blanked_while_it_change
     assert stream.value("sum_of_cells_difference") < 0.1
     stream.scan(pack_v=44.4)
     assert stream.value("sum_of_cells_difference") == pytest.approx(14.8, abs=0.1)
+
+
+def test_a_contact_that_chatters_blanks_once(stream: Stream) -> None:
+    stream.period_s = 0.02
+    seen = []
+    for _ in range(150):
+        stream.wiring.changed_ns = round(stream.time_s * S)  # another change with every scan
+        stream.scan(pack_v=10.0)
+        seen.append(stream.value("pack_voltage_ratio") < 0.5)
+    assert seen[0] is False
+    assert seen.count(False) <= WIRING_BLANK_S / stream.period_s
+    assert all(seen[15:])
+    stream.time_s += 1.0
+    stream.wiring.changed_ns = round(stream.time_s * S)  # a change after a quiet time
+    stream.scan(pack_v=10.0)
+    assert stream.value("pack_voltage_ratio") == 1.0
+
+
+def test_a_change_of_the_future_blanks_no_longer(stream: Stream) -> None:
+    stream.wiring.changed_ns = round((stream.time_s + 3600.0) * S)
+    stream.scan(pack_v=10.0)
+    stream.time_s += WIRING_BLANK_S
+    stream.scan(pack_v=10.0)
+    assert stream.value("pack_voltage_ratio") < 0.5
+
+
+@pytest.mark.parametrize(
+    ("wiring", "ratio"),
+    [
+        (Wiring(is_whole=False, all_open=True), 1.0),
+        (Wiring(is_whole=False), NAN),
+        (Wiring(is_whole=False, all_open=True, faulty=frozenset({"pack_voltage_ratio"})), NAN),
+        (Wiring(changed_ns=10 * S, faulty=frozenset({"pack_voltage_ratio"})), NAN),
+    ],
+)
+def test_what_the_wiring_hides_is_good_only_where_nothing_stands(
+    stream: Stream, wiring: Wiring, ratio: float
+) -> None:
+    stream.wiring = wiring
+    stream.scan(pack_v=10.0)
+    assert stream.value("pack_voltage_ratio") == pytest.approx(ratio, nan_ok=True)
 
 
 def test_an_open_fuse_shows_as_pack_without_voltage(stream: Stream) -> None:
