@@ -12,8 +12,8 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import psutil
@@ -44,7 +44,9 @@ _OTHER_PROCESSES = (
     "lifecycle_manager",
 )
 _CALL_TIMEOUT_S = 5.0
-_STATUS_STALE_NS = NS_PER_S // 2
+_RECOVERY_S = 20.0  # until a fault may be cleared, or a request is carried out
+_STALE_NS = NS_PER_S // 2
+_TOPICS = ("pack/state", "switch/state", "protection/status", "thermal/state", "charger/state")
 # The observer's limits are those of the table: option -> diagnosis.
 _SIGNS = {
     "cell-above-v": "cell_overvoltage",
@@ -57,6 +59,10 @@ _SIGNS = {
 
 class NotReachedError(RuntimeError):
     """The pack did not get where it should within its time."""
+
+
+def _is_fresh(message: Any) -> bool:
+    return bool(SystemClock().boot_ns() - message.boot_ns < _STALE_NS)
 
 
 class CanWatch:
@@ -89,7 +95,11 @@ class CanWatch:
         self.scans: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
-        self.wait_for("ready", 10.0)
+        try:
+            self.wait_for("ready", _RECOVERY_S)
+        except NotReachedError:
+            self.close()
+            raise
 
     @property
     def is_alive(self) -> bool:
@@ -155,7 +165,11 @@ class CanWatch:
     def close(self) -> None:
         """End the observer."""
         self._process.terminate()
-        self._process.wait(5.0)
+        try:
+            self._process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 class PackUnderTest:
@@ -210,40 +224,36 @@ class PackUnderTest:
 
     def __enter__(self) -> "PackUnderTest":
         self.started = time.monotonic()
-        self.launch.__enter__()
-        rclpy.init(context=self._context, domain_id=self.domain, args=[])
-        self._node = rclpy.create_node(
-            "pack_under_test", namespace=NAMESPACE, context=self._context
-        )
-        for topic in ("pack/state", "switch/state", "protection/status"):
-            self._listen(topic, functools.partial(self.newest.__setitem__, topic))
-        self._listen("events", self.events.append)
-        self._listen("/diagnostics", self._on_diagnostics)
-        self._state_client = self._node.create_client(RequestPackState, "request_pack_state")
-        self._clear_client = self._node.create_client(ClearFaults, "clear_faults")
-        self._executor = Executor(context=self._context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-        self._thread.start()
         config = self.pack_file.parent.parent / "can"
-        self.injection = InjectionClient(BusConfiguration("ibms_local", self.channel), config)
-        self.can = CanWatch(self.pack.modules, self.channel, self.table)
+        with ExitStack() as stack:
+            stack.enter_context(self.launch)
+            rclpy.init(context=self._context, domain_id=self.domain, args=[])
+            stack.callback(rclpy.shutdown, context=self._context)
+            self._node = rclpy.create_node(
+                "pack_under_test", namespace=NAMESPACE, context=self._context
+            )
+            stack.callback(self._node.destroy_node)
+            for topic in _TOPICS:
+                self._listen(topic, functools.partial(self.newest.__setitem__, topic))
+            self._listen("events", self.events.append)
+            self._listen("/diagnostics", self._on_diagnostics)
+            self._state_client = self._node.create_client(RequestPackState, "request_pack_state")
+            self._clear_client = self._node.create_client(ClearFaults, "clear_faults")
+            self._executor = Executor(context=self._context)
+            stack.callback(self._executor.shutdown)
+            self._executor.add_node(self._node)
+            self._thread = threading.Thread(target=self._spin, daemon=True)
+            self._thread.start()
+            stack.callback(self._end_spin)
+            self.injection = InjectionClient(BusConfiguration("ibms_local", self.channel), config)
+            stack.callback(self.injection.close)
+            self.can = CanWatch(self.pack.modules, self.channel, self.table)
+            stack.callback(self.can.close)
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._listening = False
-        self._thread.join(2.0)
-        self.can.close()
-        self.injection.close()
-        self._executor.shutdown()
-        self._node.destroy_node()
-        rclpy.shutdown(context=self._context)
-        self.launch.__exit__(kind, error, trace)
+    def __exit__(self, *failure: Any) -> None:
+        self._stack.__exit__(*failure)
 
     # What is seen
 
@@ -265,8 +275,7 @@ class PackUnderTest:
 
     def is_judged(self) -> bool:
         """Whether protection lives: its last words from before a kill say nothing."""
-        status = self.status
-        return status is not None and SystemClock().boot_ns() - status.boot_ns < _STATUS_STALE_NS
+        return self.status is not None and _is_fresh(self.status)
 
     def log_tail(self, lines: int = 15) -> str:
         """Last lines of the graph's log."""
@@ -353,17 +362,27 @@ class PackUnderTest:
 
     def drive(self) -> None:
         """Go to drive, whatever stood before is cleared."""
-        self.wait_until("close allowed", self._cleared, 15.0)
-        if self.state == PackState.STATE_ERROR:
-            self.wait_until(
-                "standby",
-                lambda: bool(self.request(PackState.STATE_STANDBY).success),
-                5.0,
-            )
-        self.wait_until(
-            "drive accepted", lambda: bool(self.request(PackState.STATE_DRIVE).success), 5.0
-        )
-        self.wait_until("drive", lambda: self.state == PackState.STATE_DRIVE, 6.0)
+        self.go_to(PackState.STATE_DRIVE)
+
+    def go_to(self, state: int) -> None:
+        """Go to a state by way of standby; faults that need no naming are cleared before."""
+        self.wait_until("close allowed", self._cleared, _RECOVERY_S)
+        if self._is_in(state):
+            return
+        for step in (PackState.STATE_STANDBY, state):
+            if not self._is_in(step):
+                self.wait_until(
+                    f"state {step} accepted", functools.partial(self._accepts, step), _RECOVERY_S
+                )
+                self.wait_until(f"state {step}", functools.partial(self._is_in, step), _RECOVERY_S)
+
+    def _accepts(self, state: int) -> bool:
+        return bool(self.request(state).success)
+
+    def _is_in(self, state: int) -> bool:
+        """Whether a supervisor that lives says so."""
+        message: PackState | None = self.newest.get("pack/state")
+        return message is not None and message.state == state and _is_fresh(message)
 
     def stop_process(self, name: str, kind: signal.Signals) -> float:
         """Send a signal to a process; returns the wall time just before [s]."""
@@ -411,3 +430,7 @@ class PackUnderTest:
     def _spin(self) -> None:
         while self._listening:
             self._executor.spin_once(timeout_sec=0.1)
+
+    def _end_spin(self) -> None:
+        self._listening = False
+        self._thread.join(2.0)

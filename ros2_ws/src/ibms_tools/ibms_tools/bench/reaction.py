@@ -30,6 +30,7 @@ from ibms_msgs.msg import PackState
 from ibms_tools.bench.availability import measure_availability
 from ibms_tools.bench.figures import prefix, quantiles, show
 from ibms_tools.bench.pack_under_test import COMPOSED, NotReachedError, PackUnderTest
+from ibms_tools.bench.senders import SENDERS, measure_sender, with_charger
 from ibms_tools.bench.thread_freezer import hung
 
 _PACK = "ev_96s"
@@ -220,9 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--trials", type=int, default=100, help="of each fault")
     parser.add_argument("--losses", type=int, default=5, help="of each part of the chain")
-    parser.add_argument(
-        "--faults", default=",".join(fault.name for fault in FAULTS), help="only these"
-    )
+    known = [*(fault.name for fault in FAULTS), *SENDERS]
+    parser.add_argument("--faults", default=",".join(known), help="only these")
     parser.add_argument(
         "--chain",
         choices=("separate", "composed"),
@@ -245,10 +245,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     wanted = options.faults.split(",") if options.faults else []
-    unknown = sorted(set(wanted) - {fault.name for fault in FAULTS})
+    unknown = sorted(set(wanted) - set(known))
     if unknown:
-        known = ", ".join(fault.name for fault in FAULTS)
-        parser.error(f"--faults: there is no {unknown[0]!r}, there are {known}")
+        parser.error(f"--faults: there is no {unknown[0]!r}, there are {', '.join(known)}")
     console = Console()
     composed = options.chain == "composed"
     results: list[Result] = []
@@ -271,6 +270,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         results += measure_availability(
                             running, seconds, is_loaded, prefix(composed), console
                         )
+            silenced = [name for name in SENDERS if name in wanted]
+            if options.trials and silenced:
+                with under_test(Path(folder), composed, with_charger()) as running:
+                    running.wait_for_standby()
+                    for name in silenced:
+                        results += measure_sender(
+                            running, name, options.trials, prefix(composed), console
+                        )
     finally:  # what was measured is kept, whatever went wrong afterwards
         if options.json:
             command = " ".join(["./ibms bench reaction", *(arguments or sys.argv[1:])])
@@ -279,10 +286,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def under_test(folder: Path, composed: bool) -> PackUnderTest:
+def under_test(
+    folder: Path, composed: bool, arguments: dict[str, str] | None = None
+) -> PackUnderTest:
     """The pack on its own DDS domain and bus."""
     domain = int(os.environ.get("ROS_DOMAIN_ID", "80"))
-    return PackUnderTest(_PACK, domain, str(_CHANNEL), folder, composed=composed)
+    return PackUnderTest(_PACK, domain, str(_CHANNEL), folder, arguments, composed)
 
 
 # Faults of the pack ------------------------------------------------------------------------------
