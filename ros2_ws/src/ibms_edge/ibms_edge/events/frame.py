@@ -7,7 +7,7 @@ of a frame; what comes afterwards follows in pieces, so that a power loss costs 
 
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
@@ -48,10 +48,12 @@ class FreezeFrames:
 
     Args:
         emit: takes the pieces.
+        lasting: topics that are told once and hold: a frame begins with the newest of each.
     """
 
-    def __init__(self, emit: Callable[[Piece], None]) -> None:
+    def __init__(self, emit: Callable[[Piece], None], lasting: Collection[str] = ()) -> None:
         self._emit = emit
+        self._lasting: dict[str, Recorded | None] = dict.fromkeys(lasting)
         self._ring: deque[Recorded] = deque(maxlen=_RING_MESSAGES)
         self._trigger_ns: int | None = None
         self._trigger_wall_ns = self._end_ns = self._piece_ns = 0
@@ -64,6 +66,8 @@ class FreezeFrames:
         ring, now_ns = self._ring, message.received_ns
         self.advance(now_ns)
         ring.append(message)
+        if message.topic in self._lasting:
+            self._lasting[message.topic] = message
         while ring[0].received_ns < now_ns - BEFORE_NS:
             ring.popleft()
         if self._trigger_ns is not None:
@@ -79,7 +83,7 @@ class FreezeFrames:
             self.frames += 1
             self._trigger_ns, self._trigger_wall_ns = now_ns, wall_ns
             self._by_fault = by_fault
-            self._pending = [m for m in self._ring if m.received_ns >= now_ns - BEFORE_NS]
+            self._pending = self._before(now_ns)
             self._end_ns = now_ns + AFTER_NS
             self._flush(now_ns)
         else:
@@ -107,6 +111,16 @@ class FreezeFrames:
             if message.topic == topic and message.received_ns <= until_ns:
                 return message
         return None
+
+    def _before(self, now_ns: int) -> list[Recorded]:
+        recent = [m for m in self._ring if m.received_ns >= now_ns - BEFORE_NS]
+        first_ns = recent[0].received_ns if recent else now_ns
+        held = [
+            message._replace(received_ns=first_ns)  # as a latecomer would have got it then
+            for message in self._lasting.values()
+            if message is not None and not any(message is other for other in recent)
+        ]
+        return held + recent
 
     def _flush(self, now_ns: int, is_last: bool = False) -> None:
         assert self._trigger_ns is not None

@@ -22,14 +22,17 @@ from ibms_edge.events.store import DEVICE, EventStore
 from ibms_edge.events.watch import COMMAND, PACK_STATE, SWITCHES, OpeningWatch
 from ibms_edge.events.wear import unused, use_of_opening
 from ibms_edge.events.writer import StoreWriter
-from ibms_edge.protection.table import load_table
+from ibms_edge.protection.table import table_of
 from ibms_msgs.msg import Event, ProtectionLockouts, SwitchWear
 from ibms_msgs.srv import ExplainOpening
 from ibms_ros_common.diagnostics import ERROR, WARN, Status
 from ibms_ros_common.manifest import interface_class, manifest
 from ibms_ros_common.node import BmsNode
 
+# Without them protection forbids closing, in a replay as well.
+_LASTING_TOPICS = ("protection/lockouts",)
 FRAME_TOPICS = (
+    *_LASTING_TOPICS,
     "cells/measurement",
     "pack/measurement",
     "insulation/measurement",
@@ -71,10 +74,7 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
         folder = Path(parameters.state_directory)
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{pack.name}.events.sqlite"
-        table = load_table(
-            parameters.diagnoses
-            or Path(parameters.pack).parent.parent / "diagnoses" / pack.diagnoses
-        )
+        table = table_of(parameters.pack, pack, parameters.diagnoses)
         self._diagnoses = in_words(table.diagnoses)
         self._lockouts = lockouts(table.diagnoses)
         self._switches = pack.switching.switches
@@ -86,7 +86,7 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
         self._writer = StoreWriter(
             self._path, self._open, self._on_open, self._on_loss, threaded=not replayed
         )
-        self._frames = FreezeFrames(self._on_piece)
+        self._frames = FreezeFrames(self._on_piece, _LASTING_TOPICS)
         self._watch = OpeningWatch(
             self.clock, self._frames, self._decode, self, demanding(table.diagnoses)
         )

@@ -56,6 +56,28 @@ def test_ten_seconds_before_to_five_after_at_full_rate() -> None:
     assert [piece.is_last for piece in drive.pieces] == [False] * (len(drive.pieces) - 1) + [True]
 
 
+def test_a_frame_begins_with_what_was_told_long_before_and_still_holds() -> None:
+    drive = Drive()
+    drive.frames = FreezeFrames(drive.pieces.append, ["protection/lockouts"])
+    for content in (b"old", b"new"):
+        drive.frames.take(Recorded("protection/lockouts", drive.now_ns, content))
+        drive.run(60)
+    drive.trigger()
+    messages = drive.pieces[0].messages
+    assert (messages[0].topic, messages[0].data) == ("protection/lockouts", b"new")
+    assert messages[0].received_ns == messages[1].received_ns  # no hour of nothing before it
+    assert len(messages) == 502
+
+
+def test_what_was_told_within_the_frame_is_in_it_once() -> None:
+    drive = Drive()
+    drive.frames = FreezeFrames(drive.pieces.append, ["protection/lockouts"])
+    drive.run(60)
+    drive.frames.take(Recorded("protection/lockouts", drive.now_ns, b"new"))
+    drive.trigger()
+    assert [m.data for m in drive.pieces[0].messages].count(b"new") == 1
+
+
 def test_the_time_before_is_handed_over_at_once_and_the_rest_piece_by_piece() -> None:
     drive = Drive()
     drive.run(12)

@@ -14,6 +14,7 @@ import pytest
 from ibms_edge.events.node import FRAME_TOPICS, EventRecorder
 from ibms_edge.events.reader import EventReader
 from ibms_edge.events.store import EventStore
+from ibms_edge.protection.node import Protection
 from ibms_msgs.msg import (
     CellMeasurement,
     Event,
@@ -142,6 +143,41 @@ def test_the_freeze_frame_holds_each_message_as_it_came(start: Start, tmp_path: 
     assert len(scans) == pytest.approx(150, abs=2)
     scan = alone.node._decode(scans[0])
     assert scan.voltage_v[3] == pytest.approx(4.5)
+
+
+def test_a_replay_of_a_freeze_frame_may_close(start: Start, tmp_path: Path) -> None:
+    """What protection needs is in the frame, though the memory told it long before."""
+    alone = begin(start, tmp_path)
+    alone.hear("protection/lockouts", alone.newest("protection/lockouts"))
+    scan = CellMeasurement()
+    scan.voltage_v, scan.voltage_valid = array("f", [3.7] * 12), array("B", [1] * 12)
+    scan.temperature_c, scan.temperature_valid = array("f", [25.0] * 4), array("B", [1] * 4)
+    scan.open_wire, scan.afe_status = array("B", bytes(12)), array("B", bytes(1))
+    scan.module_voltage_v = array("f", [44.4])
+    for _ in range(600):
+        alone.advance(0.05)
+        alone.hear("cells/measurement", scan)
+        alone.hear("pack/measurement", PackMeasurement(current_a=-1.0, voltage_v=44.4, valid=31))
+        feedback = switches(True)
+        feedback.mismatch, feedback.interlock_closed = array("B", [0, 0, 0]), True
+        alone.hear("switch/state", feedback)
+    command = SwitchCommand(configuration="open", reason=SwitchCommand.REASON_REQUEST)
+    alone.hear("switch/command", command)
+    alone.node.stop()
+    with EventReader(path_of(tmp_path)) as reader:
+        stored = reader.opening(0)
+        assert stored is not None
+        info = reader.frame_of(stored)
+        assert info is not None
+        messages = reader.messages(info)
+    protection = start(Protection)
+    for message in messages:
+        protection.node.advance(message.received_ns)
+        if message.topic in protection.node.inputs:
+            given = alone.node._decode(message)
+            protection.node.receive(protection.node.inputs[message.topic], given)
+    status = protection.newest("protection/status")
+    assert (status.reaction, status.close_allowed) == (ProtectionStatus.REACTION_INFORM, True)
 
 
 def test_without_an_opening_the_answer_says_so(start: Start, tmp_path: Path) -> None:
