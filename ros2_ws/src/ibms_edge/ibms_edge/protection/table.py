@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from ibms_battery import configuration
 from ibms_battery.configuration import Document
+from ibms_battery.pack import Pack
 from ibms_edge.protection.signals import SIGNALS, Signal
 
 
@@ -258,6 +259,20 @@ def load_table(path: Path | str) -> DiagnosisTable:
                 "limit; add one",
             )
     return table
+
+
+def table_of(pack_file: Path | str, pack: Pack, override: str = "") -> DiagnosisTable:
+    """The table that a pack is judged by.
+
+    Args:
+        pack_file: the pack's description in config/packs.
+        pack: what it holds.
+        override: file of another table; empty: the one that the pack names.
+
+    Raises:
+        ConfigurationError: as ``load_table``.
+    """
+    return load_table(override or Path(pack_file).parent.parent / "diagnoses" / pack.diagnoses)
 
 
 def _read_rows(
