@@ -2,6 +2,7 @@
 """Description of a pack as configuration: cells, arrangement, switches and timing."""
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -180,6 +181,33 @@ class Switching(Struct, forbid_unknown_fields=True, frozen=True):
     def mask_of(self, names: Sequence[str]) -> int:
         """Bit mask of the named switches."""
         return sum(1 << self.index(name) for name in names)
+
+    def transition(self, source: str, target: str) -> Transition:
+        """The transition that leads from ``source`` to ``target`` in one step."""
+        return next(way for way in self.transitions if (way.source, way.target) == (source, target))
+
+    def route(self, source: str, target: str) -> list[str] | None:
+        """Shortest allowed way between two configurations.
+
+        Returns:
+            The configurations after ``source`` up to ``target``; None if there is no way. All may
+            be opened from everywhere.
+        """
+        if target == source:
+            return []
+        if not self.configurations[target]:
+            return [target]
+        ways: deque[list[str]] = deque([[source]])
+        seen = {source}
+        while ways:
+            way = ways.popleft()
+            for transition in self.transitions:
+                if transition.source == way[-1] and transition.target not in seen:
+                    if transition.target == target:
+                        return [*way[1:], target]
+                    seen.add(transition.target)
+                    ways.append([*way, transition.target])
+        return None
 
     def is_whole(self, closed: int) -> bool:
         """True if the switches ``closed`` hold each bypassable cell in the circuit or lead past it.

@@ -172,6 +172,15 @@ def test_masks_follow_the_order_of_the_switches(pack: Pack) -> None:
     assert masks == {"open": 0b000, "precharge": 0b101, "closed": 0b011}
 
 
+def test_the_shortest_allowed_way_is_found_and_opening_is_always_allowed(pack: Pack) -> None:
+    switching = pack.switching
+    assert switching.route("open", "closed") == ["precharge", "closed"]
+    assert switching.route("closed", "open") == ["open"]
+    assert switching.route("closed", "closed") == []
+    assert switching.route("closed", "precharge") is None
+    assert switching.transition("precharge", "closed").requires_precharged
+
+
 def test_sensors_are_spread_evenly_unless_given(pack: Pack) -> None:
     assert pack.temperature_sensor_of_cell() == [0, 0, 1, 1]
     spread = load_pack(Path(__file__).resolve().parents[4] / "config/packs/robot_12s.yaml")

@@ -9,7 +9,8 @@ from ibms_battery.pack import load_cell, load_pack
 from ibms_edge.protection.signals import Signal
 from ibms_edge.protection.table import load_table
 from ibms_edge.supervisor.machine import PackSupervisor
-from ibms_edge.switching.controller import SwitchController, Timing
+from ibms_edge.switching.controller import SwitchController
+from ibms_edge.switching.exchange import Timing
 
 CONFIG = Path(__file__).resolve().parents[4] / "config"
 CELLS = sorted((CONFIG / "cells").glob("*.yaml"))

@@ -87,18 +87,24 @@ def cells_sample(message: CellMeasurement) -> CellsSample:
     )
 
 
-def pack_sample(message: PackMeasurement) -> PackSample:
-    """A sample of the pack sensor; one whose self-test failed measures no current.
+def measured_current_a(message: PackMeasurement) -> float:
+    """Current that the pack sensor vouches for [A], charge positive; else NaN.
 
-    Over its range it shows less than flows: at least so much is known, and enough to trip.
+    A sensor whose self-test failed measures nothing. Over its range it shows less than flows: at
+    least so much is known, and enough to trip.
     """
-    valid = message.valid
-    measured = valid & PackMeasurement.VALID_CURRENT and not (
+    measured = message.valid & PackMeasurement.VALID_CURRENT and not (
         message.status & PackMeasurement.SENSOR_SELF_TEST_FAILED
     )
+    return _finite(message.current_a) if measured else _NAN
+
+
+def pack_sample(message: PackMeasurement) -> PackSample:
+    """The values of a sample of the pack sensor."""
+    valid = message.valid
     return PackSample(
         boot_ns=message.boot_ns,
-        current_a=_finite(message.current_a) if measured else _NAN,
+        current_a=measured_current_a(message),
         voltage_v=_finite(message.voltage_v) if valid & PackMeasurement.VALID_VOLTAGE else _NAN,
         link_voltage_v=(
             _finite(message.link_voltage_v) if valid & PackMeasurement.VALID_LINK_VOLTAGE else _NAN

@@ -2,14 +2,14 @@
 """Node ``pack_supervisor``: takes requests of users and leads the pack from state to state."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_pack
-from ibms_edge.protection.table import Diagnosis, load_table
+from ibms_edge.protection.samples import measured_current_a
+from ibms_edge.protection.table import Diagnosis, table_of
 from ibms_edge.supervisor.inputs import Fault
 from ibms_edge.supervisor.machine import PackSupervisor
 from ibms_edge.supervisor.states import State, Substate
@@ -53,10 +53,7 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         """Create the state machine and its interfaces."""
         pack = load_pack(parameters.pack)
         self.pack_name = pack.name
-        path = parameters.diagnoses or str(
-            Path(parameters.pack).parent.parent / "diagnoses" / pack.diagnoses
-        )
-        table = load_table(path)
+        table = table_of(parameters.pack, pack, parameters.diagnoses)
         self._checksum = table.checksum()
         self._rows = {row.id: row for row in table.diagnoses}
         # A restarted supervisor begins above every sequence used before, and for years below the
@@ -115,7 +112,7 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
 
     def _on_sample(self, message: PackMeasurement) -> None:
         self._machine.inputs.current_boot_ns = message.boot_ns
-        self._machine.inputs.current_a = message.current_a
+        self._machine.inputs.current_a = measured_current_a(message)
 
     def _on_request(
         self, request: RequestPackState.Request, response: RequestPackState.Response

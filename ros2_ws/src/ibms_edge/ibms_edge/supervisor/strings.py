@@ -4,13 +4,11 @@
 Which string fits at the moment of closing is decided by switch control, transition by transition.
 """
 
-from itertools import pairwise
-
 from ibms_battery.clock import NS_PER_S
 from ibms_battery.pack import Pack, StringVoltage, Switching
 from ibms_edge.supervisor.inputs import Inputs
 from ibms_edge.supervisor.states import Limits
-from ibms_edge.supervisor.topology import CLOSED, PRECHARGING, way_between
+from ibms_edge.supervisor.topology import CLOSED, PRECHARGING, transitions_of, way_between
 
 
 class Strings:
@@ -26,7 +24,7 @@ class Strings:
         self._index = {string.name: index for index, string in enumerate(pack.strings)}
         self.all_connected = _with_all_strings(switching)
         way = way_between(switching, PRECHARGING, self.all_connected)
-        joining = [_string(switching, *step) for step in pairwise(way)]
+        joining = [step.requires_string for step in transitions_of(switching, way)]
         self._missing: dict[str, list[StringVoltage]] = {self.all_connected: []}
         # Where switch control waits for a further string, those before it carry.
         for index, string in enumerate(joining):
@@ -74,15 +72,6 @@ class Strings:
             index < len(inputs.string_voltage_v)
             and abs(inputs.string_voltage_v[index] - inputs.link_voltage_v) <= string.tolerance_v
         )
-
-
-def _string(switching: Switching, source: str, target: str) -> StringVoltage | None:
-    """What a transition asks of the string that joins in it."""
-    return next(
-        way.requires_string
-        for way in switching.transitions
-        if (way.source, way.target) == (source, target)
-    )
 
 
 def _with_all_strings(switching: Switching) -> str:

@@ -4,7 +4,6 @@
 from itertools import pairwise
 
 from ibms_battery.pack import Switching, Transition
-from ibms_edge.switching.controller import route
 
 OPEN, PRECHARGING, CLOSED = "open", "precharge", "closed"  # configurations of every pack
 
@@ -16,7 +15,7 @@ def way_between(switching: Switching, source: str, target: str) -> list[str]:
         ValueError: if the topology lacks one of them, or has no way.
     """
     known = {source, target} <= switching.configurations.keys()
-    way = route(switching, source, target) if known else None
+    way = switching.route(source, target) if known else None
     if way is None:
         raise ValueError(
             f"the pack's switches have no way from {source!r} to {target!r}, which the pack "
@@ -26,6 +25,5 @@ def way_between(switching: Switching, source: str, target: str) -> list[str]:
 
 
 def transitions_of(switching: Switching, way: list[str]) -> list[Transition]:
-    """The transitions of a way, in no order."""
-    steps = set(pairwise(way))
-    return [step for step in switching.transitions if (step.source, step.target) in steps]
+    """The transitions of a way."""
+    return [switching.transition(*step) for step in pairwise(way)]

@@ -10,7 +10,7 @@ import math
 from collections import deque
 
 from ibms_battery.clock import NS_PER_S
-from ibms_battery.pack import Pack, Switching, Transition
+from ibms_battery.pack import Pack
 from ibms_edge.switching.bypasses import NO_BYPASS, Bypasses
 from ibms_edge.switching.conditions import (
     SAMPLES,
@@ -38,39 +38,7 @@ from ibms_edge.switching.opening import Opening, break_current_a
 from ibms_edge.switching.requests import Requests
 from ibms_edge.switching.verdicts import Verdicts
 
-__all__ = [
-    "OPEN",
-    "Actions",
-    "Command",
-    "FeedbackInput",
-    "Notice",
-    "Permit",
-    "Reason",
-    "RequestInput",
-    "SwitchController",
-    "Timing",
-    "VerdictInput",
-    "route",
-]
-
 _SCANS_PER_STALE_LIMIT = 3  # two may be missing before the pack opens
-
-
-def route(switching: Switching, source: str, target: str) -> list[str] | None:
-    """Shortest allowed way from ``source`` (left out) to ``target``; None if there is none."""
-    if target in (OPEN, source):
-        return [target] if target != source else []
-    ways: deque[list[str]] = deque([[source]])
-    seen = {source}
-    while ways:
-        way = ways.popleft()
-        for transition in switching.transitions:
-            if transition.source == way[-1] and transition.target not in seen:
-                if transition.target == target:
-                    return [*way[1:], target]
-                seen.add(transition.target)
-                ways.append([*way, transition.target])
-    return None
 
 
 class SwitchController:
@@ -297,7 +265,7 @@ class SwitchController:
             )
         if configuration != OPEN and self.monitored_only:
             return self.monitored_only
-        if route(self._switching, self._commanded, configuration) is None:
+        if self._switching.route(self._commanded, configuration) is None:
             return f"the topology allows no way from {self._commanded!r} to {configuration!r}"
         return None
 
@@ -467,7 +435,7 @@ class SwitchController:
         now_ns: int,
         actions: Actions,
     ) -> None:
-        way = route(self._switching, self._commanded, request.configuration)
+        way = self._switching.route(self._commanded, request.configuration)
         if way is None:
             text = (
                 f"{request.configuration!r} requested, but the topology allows no way from "
@@ -485,7 +453,7 @@ class SwitchController:
         assert since_ns is not None  # the last step is verified
         wait = unmet_condition(
             self._pack,
-            self._transition(self._commanded, way[0]),
+            self._switching.transition(self._commanded, way[0]),
             Surroundings(
                 self._link,
                 self._verdicts.string_voltages_v,
@@ -597,13 +565,6 @@ class SwitchController:
     def _void_requests(self) -> None:
         self._arming_since_ns = None
         self._requests.void()
-
-    def _transition(self, source: str, target: str) -> Transition:
-        return next(
-            way
-            for way in self._switching.transitions
-            if way.source == source and way.target == target
-        )
 
     @staticmethod
     def _ns(seconds: float) -> int:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Node ``switch_control``: the only owner of every contactor and switch."""
 
-import math
 import socket
 from array import array
 from pathlib import Path
@@ -12,6 +11,7 @@ from msgspec import Meta, Struct
 
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_pack
+from ibms_edge.protection.samples import measured_current_a
 from ibms_edge.switching.board_link import BoardLink
 from ibms_edge.switching.controller import SwitchController
 from ibms_edge.switching.exchange import (
@@ -125,12 +125,7 @@ class SwitchControl(HardwareNode[SwitchControlParameters]):
         )
 
     def _on_current(self, message: PackMeasurement) -> None:
-        # Over its range the sensor shows less than flows: that is known to be at least so much.
-        is_measured = (
-            message.valid & PackMeasurement.VALID_CURRENT
-            and not message.status & PackMeasurement.SENSOR_SELF_TEST_FAILED
-        )
-        self._currents.put((message.boot_ns, message.current_a if is_measured else math.nan))
+        self._currents.put((message.boot_ns, measured_current_a(message)))
         if self._controller.is_held:
             self._notify()
 

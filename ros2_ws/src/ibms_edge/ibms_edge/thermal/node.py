@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_pack
 from ibms_edge.circuit import in_circuit
-from ibms_edge.protection.table import load_table
+from ibms_edge.protection.table import table_of
 from ibms_edge.thermal import runaway
 from ibms_edge.thermal.controller import Actuators, Mode, ThermalController, Thresholds
 from ibms_edge.thermal.preconditioning import (
@@ -90,10 +90,9 @@ class ThermalControl(HardwareNode[ThermalControlParameters]):
         ):
             raise ValueError("parameters must rise: heat_on_c, heat_off_c, cool_off_c, cool_on_c")
         config = Path(parameters.pack).parent.parent
-        table = load_table(parameters.diagnoses or config / "diagnoses" / pack.diagnoses)
-        self._runaway_id = next(
-            (row.id for row in table.diagnoses if row.name == runaway.DIAGNOSIS), None
-        )
+        table = table_of(parameters.pack, pack, parameters.diagnoses)
+        row = table.named(runaway.DIAGNOSIS)
+        self._runaway_id = row.id if row is not None else None
         database = load_map(config / "can" / "maps" / pack.can_map, pack).database
         feedback = find_message(database, "ThermalFeedback")
         self._decoder = FrameDecoder(feedback, protected=True)

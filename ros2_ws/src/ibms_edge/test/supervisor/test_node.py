@@ -31,12 +31,18 @@ class Supervised:
             close_allowed=True, configuration_crc=self.table.checksum(), first_cause_element=-1
         )
         self.current_a = 0.0
+        self.sensor_status = 0
         self.switch = SwitchState(configuration="open", open_reason=int(Reason.REQUEST))
 
     def run(self, seconds: float) -> PackState:
         for _ in range(round(seconds * 20)):
             self.alone.hear("protection/status", self.status)
-            self.alone.hear("pack/measurement", PackMeasurement(current_a=self.current_a))
+            sample = PackMeasurement(
+                current_a=self.current_a,
+                valid=PackMeasurement.VALID_CURRENT,
+                status=self.sensor_status,
+            )
+            self.alone.hear("pack/measurement", sample)
             wishes = [m for topic, m in self.alone.sent if topic == "switch/request"]
             if wishes:
                 wish = wishes[-1]
@@ -106,6 +112,9 @@ def test_closing_waits_for_the_current_of_the_pack_sensor(supervised: Supervised
     supervised.ask(State.DRIVE)
     assert supervised.run(1.0).substate == "precharging"
     supervised.current_a = 0.0
+    supervised.sensor_status = PackMeasurement.SENSOR_SELF_TEST_FAILED
+    assert supervised.run(0.2).substate == "precharging"
+    supervised.sensor_status = 0
     assert supervised.run(0.2).state == PackState.STATE_DRIVE
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from ibms_battery.pack import Pack, StringOfCells, StringVoltage, Transition, load_pack
 from ibms_edge.switching.conditions import LinkVoltages, Surroundings, unmet_condition
-from ibms_edge.switching.controller import route
 
 Bench = Any  # of conftest.py
 HEALTHY = Surroundings([LinkVoltages(44.0, 43.9)] * 3, (), 1.0)
@@ -42,7 +41,7 @@ def until_the_weld_test(bench: Bench) -> None:
 
 def test_the_way_to_closed_leads_over_the_weld_test(bench: Bench, modular: Pack) -> None:
     way = ["precharge_only", "precharge", "closing", "closed"]
-    assert route(modular.switching, "open", "closed") == way
+    assert modular.switching.route("open", "closed") == way
     bench.close()
     masks = [modular.switching.mask(name) for name in ["open", *way]]
     assert bench.commands == masks

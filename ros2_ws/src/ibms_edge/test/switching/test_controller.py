@@ -2,8 +2,6 @@
 from dataclasses import replace
 from typing import Any
 
-from ibms_battery.pack import Pack
-from ibms_edge.switching.controller import route
 from ibms_edge.switching.exchange import Reason
 
 Bench = Any  # of conftest.py
@@ -63,10 +61,3 @@ def test_check_names_what_is_unknown_or_has_no_way(closed: Bench) -> None:
     assert closed.controller.check("closed") is None
     assert "sideways" in str(closed.controller.check("sideways"))
     assert "no way from 'closed' to 'precharge'" in str(closed.controller.check("precharge"))
-
-
-def test_route(pack: Pack) -> None:
-    assert route(pack.switching, "open", "closed") == ["precharge", "closing", "closed"]
-    assert route(pack.switching, "closed", "open") == ["open"]
-    assert route(pack.switching, "closed", "closed") == []
-    assert route(pack.switching, "closed", "precharge") is None

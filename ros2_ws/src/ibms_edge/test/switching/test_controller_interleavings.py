@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ibms_battery.pack import load_pack
-from ibms_edge.switching.controller import (
+from ibms_edge.switching.controller import SwitchController
+from ibms_edge.switching.exchange import (
     Actions,
     FeedbackInput,
     RequestInput,
-    SwitchController,
     Timing,
     VerdictInput,
 )

@@ -21,7 +21,7 @@ from ibms_battery.pack import load_cell
 from ibms_battery.recordings import RecordingError, find_columns, load_recording
 from ibms_bringup.launcher import Launch, LaunchError
 from ibms_bringup.launcher.packages import find_share
-from ibms_edge.protection.table import load_table
+from ibms_edge.protection.table import table_of
 from ibms_end.can.bus import BusConfiguration, BusRoleTakenError
 from ibms_tools.bus_roles import EDGE_ROLES, SIMULATION_ROLES, claim_graph
 from ibms_tools.demo import summary
@@ -169,9 +169,7 @@ class _Demo:
 
     def _watch(self, session: Session, observer: Any, executor: Any, launch: Launch) -> None:
         """Look on until the session or a signal ends it."""
-        table = load_table(
-            self._options.pack_file.parent.parent / "diagnoses" / self._options.pack.diagnoses
-        )
+        table = table_of(self._options.pack_file, self._options.pack)
         constant = {
             "titles": self._titles(),
             "diagnoses": {row.id: row.text for row in table.diagnoses},

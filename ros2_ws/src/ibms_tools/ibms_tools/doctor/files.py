@@ -9,7 +9,7 @@ from ibms_battery.pack import load_cell, load_pack
 from ibms_bringup.launcher import LaunchError
 from ibms_bringup.launcher.evaluate import evaluate, list_arguments
 from ibms_edge.limits.curves import load_curves
-from ibms_edge.protection.table import load_table
+from ibms_edge.protection.table import load_table, table_of
 from ibms_end.mapping import load_map
 from ibms_ros_common.manifest import MANIFEST_FILE, manifest
 from ibms_sim.configuration import load_simulation
@@ -49,7 +49,7 @@ def _load_whole_pack(file: Path) -> None:
     pack = load_pack(file)
     cell = load_cell(config / "cells" / f"{pack.cell}.yaml")
     load_curves(config / "limits" / f"{pack.cell}.yaml", cell)
-    load_table(config / "diagnoses" / pack.diagnoses)
+    table_of(file, pack)
     load_map(config / "can" / "maps" / pack.can_map, pack)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """All that receives frames in the edge, without nodes, and what is believable of its output."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from ibms_battery.clock import Clock
 from ibms_battery.pack import Pack
 from ibms_edge.charging.elcon import ElconLink, Report
 from ibms_edge.switching.board_link import BoardLink
-from ibms_edge.switching.controller import FeedbackInput
+from ibms_edge.switching.exchange import FeedbackInput
 from ibms_end.afe.can_driver import CanPackDriver
 from ibms_end.afe.samples import PackSample, Scan
 from ibms_end.can.bus import BusConfiguration
@@ -62,6 +63,7 @@ class ReceivePath:
     ) -> None:
         self.implausible = 0
         self.delivered = 0
+        self._accepted: Counter[DeviceMonitor] = Counter()
         self.scans: list[Scan] = []
         self.feedbacks: list[FeedbackInput] = []
         self._loaded = loaded
@@ -99,12 +101,12 @@ class ReceivePath:
         """Take what waits."""
         for hardware in self._receivers:
             hardware.poll()
-        self._check(
-            self._ranges.holds_insulation(insulation_message(self._insulation, self._monitor))
-        )
-        self._check(
-            self._ranges.holds_environment(environment_message(self._environment, self._sensors))
-        )
+        if self._is_new(self._monitor):
+            message = insulation_message(self._insulation, self._monitor)
+            self._check(self._ranges.holds_insulation(message))
+        if self._is_new(self._sensors):
+            message = environment_message(self._environment, self._sensors)
+            self._check(self._ranges.holds_environment(message))
 
     def close(self) -> None:
         """Leave the bus."""
@@ -149,6 +151,11 @@ class ReceivePath:
             decoder.decode(message.data)
 
         return take
+
+    def _is_new(self, device: DeviceMonitor) -> bool:
+        """Whether a frame of a device was accepted since this was asked last."""
+        before, self._accepted[device] = self._accepted[device], device.frame.accepted
+        return device.frame.accepted > before
 
     def _check(self, holds: bool) -> None:
         self.delivered += 1

@@ -12,7 +12,8 @@ from cantools.database.can import Message
 
 from ibms_battery.clock import NS_PER_S, VirtualClock
 from ibms_battery.pack import load_pack
-from ibms_edge.switching.controller import RequestInput, SwitchController, VerdictInput
+from ibms_edge.switching.controller import SwitchController
+from ibms_edge.switching.exchange import RequestInput, VerdictInput
 from ibms_end.can.bus import BusConfiguration, open_bus
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.mapping import load_map
