@@ -140,7 +140,7 @@ def load_fleet_recording(file: Path, descriptions: dict[str, Description]) -> Fl
     if len(fitting) > 1:
         raise RecordingError(f"{file}: fits the descriptions {' and '.join(fitting)}; name one")
     if fitting:
-        return read_fleet_recording(file, descriptions[fitting[0]])
+        return _as_described(file, table, descriptions[fitting[0]])
     try:
         columns = find_columns(file)
     except RecordingError as error:
@@ -173,7 +173,10 @@ def read_fleet_recording(file: Path, description: Description) -> FleetRecording
         RecordingError: if a column is missing or not a number, time falls, or there are no two
             rows.
     """
-    table = read_table(file)
+    return _as_described(file, read_table(file), description)
+
+
+def _as_described(file: Path, table: pyarrow.Table, description: Description) -> FleetRecording:
     time_s = _column(file, table, description.time)
     step_s = np.diff(time_s, prepend=-np.inf)
     if len(wrong := np.flatnonzero(~(step_s >= 0))):

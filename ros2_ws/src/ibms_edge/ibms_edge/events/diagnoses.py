@@ -15,22 +15,6 @@ def demanding(rows: Sequence[Diagnosis]) -> dict[int, int]:
     }
 
 
-def lockouts(rows: Sequence[Diagnosis]) -> frozenset[int]:
-    """Diagnoses that are kept over restarts.
-
-    Raises:
-        ValueError: if one has lower limits as well: events tell a diagnosis, not its level, so the
-            end of a warning would look like the end of the lock-out.
-    """
-    for row in rows:
-        if row.lockout and len(row.limits.levels()) > 1:
-            raise ValueError(
-                f"diagnosis {row.id} ({row.name}) is a lock-out and has an operating or recommended"
-                " limit; give these a row of their own"
-            )
-    return frozenset(row.id for row in rows if row.lockout)
-
-
 def in_words(rows: Sequence[Diagnosis]) -> list[DiagnosisText]:
     """The table in words."""
     return [_in_words(row) for row in rows]

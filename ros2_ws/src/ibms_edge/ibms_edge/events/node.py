@@ -13,7 +13,7 @@ from rclpy.serialization import deserialize_message
 
 from ibms_battery.clock import NS_PER_S, Clock, VirtualClock
 from ibms_battery.pack import load_pack
-from ibms_edge.events.diagnoses import demanding, in_words, lockouts
+from ibms_edge.events.diagnoses import demanding, in_words
 from ibms_edge.events.explanation import explain, story
 from ibms_edge.events.frame import FreezeFrames
 from ibms_edge.events.reader import EventReader, MemoryReadError
@@ -76,7 +76,7 @@ class EventRecorder(BmsNode[EventRecorderParameters]):
         self._path = folder / f"{pack.name}.events.sqlite"
         table = table_of(parameters.pack, pack, parameters.diagnoses)
         self._diagnoses = in_words(table.diagnoses)
-        self._lockouts = lockouts(table.diagnoses)
+        self._lockouts = table.lockouts
         self._switches = pack.switching.switches
         replayed = isinstance(self.clock, VirtualClock)
         self._boot_id = _REPLAY if replayed else _BOOT_ID.read_text().strip()

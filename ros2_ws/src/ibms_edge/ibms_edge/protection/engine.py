@@ -9,13 +9,12 @@ single rows are looked at only where something is wrong.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from ibms_battery.clock import NS_PER_S
-from ibms_battery.pack import Pack
+from ibms_battery.pack import Pack, interpolate_logarithmic
 from ibms_edge.protection.signals import (
     SIGNALS,
     SOURCES,
@@ -579,9 +578,6 @@ class ProtectionEngine:
 
 
 def _time_to_trip_s(curve: list[tuple[float, float]], value: float) -> float:
-    magnitude = abs(value)
-    for (low, low_s), (high, high_s) in pairwise(curve):
-        if magnitude <= abs(high):
-            share = math.log(magnitude / abs(low)) / math.log(abs(high) / abs(low))
-            return math.exp(math.log(low_s) + share * math.log(high_s / low_s))
-    return curve[-1][1]
+    points = [(abs(limit), time_s) for limit, time_s in curve]
+    furthest, shortest_s = points[-1]
+    return shortest_s if abs(value) >= furthest else interpolate_logarithmic(points, abs(value))

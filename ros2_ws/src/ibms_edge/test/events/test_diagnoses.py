@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from ibms_edge.events.diagnoses import demanding, in_words, lockouts
-from ibms_edge.protection.table import DiagnosisTable, Limits, load_table
+from ibms_edge.events.diagnoses import demanding, in_words
+from ibms_edge.protection.table import DiagnosisTable, load_table
 from ibms_msgs.msg import Event
 
 
@@ -30,12 +29,3 @@ def test_rows_in_words(table: DiagnosisTable) -> None:
     assert over.reaction == "open_now"
     assert (rows["interlock_open"].limit, rows["interlock_open"].element) == ("", "element")
     assert rows["cell_undervoltage"].limit.startswith("below ")
-
-
-def test_a_lockout_has_one_limit(table: DiagnosisTable) -> None:
-    assert lockouts(table.diagnoses) == table.lockouts
-    deep = table.named("deep_discharge")
-    assert deep is not None
-    two = msgspec.structs.replace(deep, below=Limits(safety=2.0, recommended=2.2))
-    with pytest.raises(ValueError, match=r"deep_discharge\) is a lock-out and has an operating or"):
-        lockouts([two])

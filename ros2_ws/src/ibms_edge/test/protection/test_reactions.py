@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ibms_edge.protection.signals import SIGNALS, Signal
 from ibms_edge.protection.table import Level, Reaction
 
 MS = 1_000_000
@@ -222,11 +223,25 @@ def test_an_isolated_cell_trips_nothing_electrical_and_does_not_forbid_closing(
     assert guard.scan(4.0, 4.0, 4.0).isolate_cells == []
 
 
-def test_an_isolated_cell_keeps_its_heat(guard_of: Any) -> None:
-    guard = guard_of(guard_of.row(signal="thermal_runaway_rate", above=1.0, samples=3))
+@pytest.mark.parametrize(
+    ("signal", "limit", "bad"),
+    [
+        ("thermal_runaway_rate", {"above": 1.0}, 2.0),
+        ("cell_temperature", {"above": 60.0}, 70.0),
+        ("cell_temperature_rate", {"above": 1.0}, 2.0),
+        ("gas", {"above": 500.0}, 900.0),
+        ("insulation_per_volt", {"above": None, "below": 100.0}, 50.0),
+    ],
+)
+def test_an_isolated_cell_keeps_what_it_can_do_to_its_surroundings(
+    guard_of: Any, signal: Signal, limit: dict[str, float | None], bad: float
+) -> None:
+    guard = guard_of(guard_of.row(signal=signal, samples=3, **limit))
     guard.engine.set_isolated(np.array([True, True, True]))
     for _ in range(3):
-        verdict = guard.scan(thermal_runaway_rate=2.0)
+        guard.put(**{signal: bad})
+        guard.now_ns += 20 * MS
+        verdict = guard.engine.evaluate({SIGNALS[signal].source: guard.now_ns}, guard.now_ns)
     assert verdict.reaction is Reaction.OPEN_NOW
 
 
