@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every event since the start of the graph reaches the disk, and the memory knows why it opened."""
 
+import os
 import signal
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,14 +18,15 @@ from ibms_end.can.bus import BusConfiguration, open_bus
 from ibms_end.can.codec import FrameDecoder, find_message
 from ibms_end.mapping import load_map
 from ibms_msgs.msg import PackState, SwitchCommand
-from ibms_msgs.srv import ExplainOpening
+from ibms_msgs.srv import ClearFaults, ExplainOpening, RequestPackState
 from ibms_tools import why
 from ibms_tools.bag.reader import BagReader
-from ibms_tools.bench.pack_under_test import PackUnderTest
+from ibms_tools.bench.pack_under_test import CHAIN, PackUnderTest
 
 pytestmark = pytest.mark.graph
 
 CELL, VOLTAGE_V = 37, 4.6
+DEEP_DISCHARGE, DISCHARGED_V = 106, 1.5
 
 
 def memory_of(pack: PackUnderTest) -> Path:
@@ -135,3 +138,92 @@ def test_a_recorder_killed_in_the_middle_of_a_freeze_frame_still_knows_why(
     assert (answer.cause, answer.cause_element) == (101, CELL + 1)
     assert answer.freeze_frame_samples > 1000
     assert "incomplete" in answer.message
+
+
+def writable_files(process: int) -> dict[str, int]:
+    """Regular files that a process holds open for writing, with their sizes."""
+    found = {}
+    for descriptor in Path(f"/proc/{process}/fd").iterdir():
+        try:
+            status, target = descriptor.stat(), str(descriptor.readlink())
+            flags = Path(f"/proc/{process}/fdinfo/{descriptor.name}").read_text().split()[3]
+        except FileNotFoundError:
+            continue  # closed meanwhile
+        if stat.S_ISREG(status.st_mode) and int(flags, 8) & os.O_ACCMODE != os.O_RDONLY:
+            found[target] = status.st_size
+    return found
+
+
+def written_bytes(process: int) -> int:
+    """What a process has had written to any disk so far."""
+    lines = Path(f"/proc/{process}/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["write_bytes"])
+
+
+def test_neither_protection_nor_switch_control_writes_when_it_trips(driving: PackUnderTest) -> None:
+    # Trip or not, afe_driver keeps the number of its last scan once a second.
+    processes = {name: driving.pid_of(name) for name in CHAIN if name != "afe_driver"}
+
+    def look() -> dict[str, tuple[int, dict[str, int]]]:
+        return {name: (written_bytes(p), writable_files(p)) for name, p in processes.items()}
+
+    before = look()
+    # Only the log, which rclpy opens at the start of a process.
+    assert all(path.endswith(".log") for _, files in before.values() for path in files)
+    assert str(memory_of(driving)) in writable_files(driving.pid_of("pack_services"))
+    assert driving.injection.inject("cell_voltage", CELL, VOLTAGE_V).success
+    driving.wait_until("error", lambda: driving.state == PackState.STATE_ERROR, 5.0)
+    time.sleep(1.0)
+    driving.injection.inject("cell_voltage", CELL, remove=True)
+    assert look() == before
+
+
+def kept_lockouts(pack: PackUnderTest) -> list[tuple[int, int]]:
+    with closing(sqlite3.connect(memory_of(pack))) as database:
+        return list(database.execute("select diagnosis, element from lockout"))
+
+
+def test_a_lock_out_outlives_protection_and_memory_until_it_is_cleared_by_its_name(
+    driving: PackUnderTest,
+) -> None:
+    pack = driving
+
+    def stands() -> bool:
+        return pack.status is not None and DEEP_DISCHARGE in pack.status.active_diagnosis
+
+    assert pack.injection.inject("cell_voltage", CELL, DISCHARGED_V).success
+    pack.wait_until("lock-out", stands, 5.0)
+    pack.injection.inject("cell_voltage", CELL, remove=True)
+    pack.wait_until("disk", lambda: kept_lockouts(pack) == [(DEEP_DISCHARGE, CELL)], 3.0)
+
+    killed = {name: pack.pid_of(name) for name in ("protection", "pack_services")}
+    for name in killed:
+        pack.stop_process(name, signal.SIGKILL)
+
+    def respawned() -> bool:
+        try:
+            return all(pack.pid_of(name) != process for name, process in killed.items())
+        except LookupError:
+            return False  # not started yet
+
+    pack.wait_until("respawn", respawned, 20.0)
+    pack.newest.pop("protection/status")  # the last words from before
+    pack.wait_until("lock-out of the new protection", stands, 60.0)
+
+    # The voltage is good again, and all that need no naming are cleared: it still stands.
+    answer = pack.clear_faults()
+    assert not answer.success
+    assert answer.code == ClearFaults.Response.CODE_STILL_STANDING
+    assert DEEP_DISCHARGE in answer.standing
+    # From error standby has to be asked for before anything can be closed.
+    refused = pack.request(PackState.STATE_STANDBY)
+    assert (refused.success, refused.code) == (False, RequestPackState.Response.CODE_FAULT_STANDS)
+    assert not pack.request(PackState.STATE_DRIVE).success
+    assert pack.status is not None
+    assert not pack.status.close_allowed
+
+    pack.wait_until(
+        "cleared by its name", lambda: bool(pack.clear_faults([DEEP_DISCHARGE]).success), 5.0
+    )
+    pack.drive()
+    pack.wait_until("memory", lambda: not kept_lockouts(pack), 3.0)
