@@ -3,11 +3,13 @@
 
 import ctypes
 import os
+import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _LONGEST_NAME = 15
 
@@ -22,6 +24,17 @@ def start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     return thread
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the thread ends that started it.
+
+    Args:
+        parent: process that started it, which may have ended meanwhile.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def request_real_time(priority: int, policy: int = os.SCHED_FIFO) -> str:

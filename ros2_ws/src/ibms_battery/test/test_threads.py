@@ -9,6 +9,32 @@ import pytest
 
 from ibms_battery.threads import request_real_time, start_thread
 
+CHILD_OF_A_CHILD = """
+import os, sys, time
+from ibms_battery.threads import die_with_parent
+parent = os.getpid()
+if os.fork() == 0:
+    if sys.argv[1] == "late":
+        while os.getppid() == parent:
+            time.sleep(0.01)
+    die_with_parent(parent)
+    print("ready", flush=True)
+    time.sleep(60)
+if sys.argv[1] == "in time":
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("when", "first"), [("in time", "ready\n"), ("late", "")])
+def test_a_process_ends_with_the_one_that_started_it(when: str, first: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD_OF_A_CHILD, when], stdout=subprocess.PIPE, text=True
+    ) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == first
+        started.kill()
+        assert started.stdout.read() == ""  # ends when no process holds the pipe any more
+
 
 def test_the_kernel_knows_the_threads_name() -> None:
     seen: list[str] = []
