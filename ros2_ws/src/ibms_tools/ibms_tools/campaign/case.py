@@ -10,10 +10,6 @@ from ibms_tools.campaign.provocations import Action
 Kind = Literal["single", "spike", "double"]
 
 
-class CampaignError(RuntimeError):
-    """A campaign that cannot be run as it stands; the text says why."""
-
-
 @dataclass(frozen=True)
 class Deed:
     """One thing that is done to the pack at a time after the start of the case."""
@@ -37,6 +33,8 @@ class Expected:
     reaction: int
     detected_s: float  # latest, after the first deed
     opened_s: float | None  # latest; None if it opens nothing
+    element: int | None = None  # None where more than one is right
+    isolated_s: float | None = None  # latest; None if it isolates nothing
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,17 @@ class Case:
     opens: bool
     watch_s: float
     welded: int = 0
+    isolated: frozenset[int] = frozenset()  # cells that have to be bypassed, and no others
     is_stubborn: bool = False  # the load ignores the limits, which else end the current before
 
     @property
     def opened_s(self) -> float | None:
         """Latest time at which the contacts have to be open."""
         times = [e.opened_s for e in self.expected if e.opened_s is not None]
+        return min(times, default=None)
+
+    @property
+    def isolated_s(self) -> float | None:
+        """Latest time at which cells have to be bypassed."""
+        times = [e.isolated_s for e in self.expected if e.isolated_s is not None]
         return min(times, default=None)

@@ -16,6 +16,7 @@ from ibms_sim.faults import BY_NAME, NO_ELEMENT
 from ibms_sim.faults import element_count as fault_elements
 from ibms_tools.campaign.case import Case, Deed, Expected, Kind
 from ibms_tools.campaign.expectation import (
+    absent_s,
     applies,
     causes,
     collide,
@@ -23,6 +24,7 @@ from ibms_tools.campaign.expectation import (
     hold_s,
     may_open,
     outcome,
+    spike_s,
 )
 from ibms_tools.campaign.provocations import CONNECTED, PROVOCATIONS, Aim, Provocation, Step
 from ibms_tools.campaign.subject import Subject
@@ -64,9 +66,12 @@ class Drawing:
         covered = {subject.name: set(subject.covered()) for subject in subjects}
         while True:
             rows = list(dict.fromkeys(row for subject in subjects for row in subject.covered()))
-            self._random.shuffle(rows)
-            for index, row in enumerate(rows):
-                subject = self._subject()
+            drawn: list[tuple[Subject | None, tuple[str, Level, str]]]
+            drawn = [(None, row) for row in rows]
+            drawn += [(subject, row) for subject in subjects for row in subject.isolating()]
+            self._random.shuffle(drawn)
+            for index, (wanted, row) in enumerate(drawn):
+                subject = wanted or self._subject()
                 if row not in covered[subject.name]:
                     subject = next(s for s in subjects if row in covered[s.name])
                 yield self._single(subject, *row)
@@ -92,9 +97,9 @@ class Drawing:
         ramp_s = 0.0
         opens = row.demand_at(level) >= Reaction.ISOLATE and applies(row, state)
         if provocation.ramp_per_s and not opens:
-            deeds = _ramp(provocation, deeds[0])
+            deeds = [step for deed in deeds for step in _ramp(provocation, deed)]
             ramp_s = deeds[-1].at_s
-        expected, absent = outcome(subject, row, level, state, value, ramp_s)
+        expected, absent = outcome(subject, row, level, state, value, element, ramp_s)
         return self._case(
             subject,
             "single",
@@ -103,10 +108,12 @@ class Drawing:
             deeds,
             expected,
             absent,
-            causes(subject, [(row, value)]),
+            causes(subject, [(row, value, 0.0)], state),
             may_open(subject, row, value, state),
             provocation.warm_up_s,
+            watch_s=ramp_s + absent_s(subject, row, value) if absent else None,
             is_stubborn=row.direction is not None,
+            isolated=_bypassed(subject, expected),
         )
 
     def _spike(self) -> Case:
@@ -144,7 +151,7 @@ class Drawing:
             frozenset(),
             False,
             0.0,
-            watch_s=0.6,
+            watch_s=spike_s(subject, row),
         )
 
     def _double(self) -> Case:
@@ -168,21 +175,21 @@ class Drawing:
         delay_s = round(self._random.uniform(0.0, 0.15), 3)
         deeds: list[Deed] = []
         expected: list[Expected] = []
-        pairs = []
+        faults = []
+        isolated: frozenset[int] = frozenset()
         for row, begin_s in ((first, 0.0), (second, delay_s)):
             value = subject.value(row, Level.SAFETY)
             element = self._element(subject, row)
             deeds += self._deeds(subject, PROVOCATIONS[row.name], row, value, element, begin_s)
-            pairs.append((row, value))
-            expected += outcome(subject, row, Level.SAFETY, state, value, begin_s)[0]
-        opening = [e for e in expected if e.reaction >= Reaction.ISOLATE]
-        if opening:
+            faults.append((row, value, begin_s))
+            expected += outcome(subject, row, Level.SAFETY, state, value, element, begin_s)[0]
+        if any(e.reaction >= Reaction.ISOLATE for e in expected):
             # Whichever opens first may end what the other one needs to be seen. What one of them
             # holds closed for the fuse, the other one cannot open.
-            soonest = min(opening, key=lambda e: e.opened_s or e.detected_s)
-            longest_hold_s = max(hold_s(subject, row, value) for row, value in pairs)
-            latest_s = None if soonest.opened_s is None else soonest.opened_s + longest_hold_s
-            expected = [replace(soonest, opened_s=latest_s)]
+            longest_hold_s = max(hold_s(subject, row, value) for row, value, _ in faults)
+            isolated = _bypassed(subject, expected)
+            expected = [_soonest(expected, longest_hold_s)]
+        expected = [_unless_disturbed(e, (first, second)) for e in expected]
         return self._case(
             subject,
             "double",
@@ -191,9 +198,10 @@ class Drawing:
             deeds,
             expected,
             [],
-            causes(subject, pairs),
-            any(may_open(subject, row, value, state) for row, value in pairs),
+            causes(subject, faults, state),
+            any(may_open(subject, row, value, state) for row, value, _ in faults),
             0.0,
+            isolated=isolated,
         )
 
     def _case(
@@ -210,10 +218,14 @@ class Drawing:
         warm_up_s: float,
         watch_s: float | None = None,
         is_stubborn: bool = False,
+        isolated: frozenset[int] = frozenset(),
     ) -> Case:
         self._number += 1
         last_s = max([deed.at_s for deed in deeds], default=0.0)
-        latest_s = max([max(e.detected_s, e.opened_s or 0.0) for e in expected], default=1.0)
+        latest_s = max(
+            [max(e.detected_s, e.opened_s or 0.0, e.isolated_s or 0.0) for e in expected],
+            default=1.0,
+        )
         welded = 0
         for deed in deeds:
             if deed.name in ("weld", "weld_hidden"):
@@ -233,6 +245,7 @@ class Drawing:
             opens,
             watch_s if watch_s is not None else max(latest_s, last_s) + 0.3,
             welded,
+            isolated,
             is_stubborn,
         )
 
@@ -276,8 +289,9 @@ class Drawing:
             return [NO_ELEMENT]
         if step.where == "first":
             return [0]
-        if step.where == "all":
-            return list(range(fault_elements(BY_NAME[step.name], pack)))
+        if step.where in ("all", "others"):
+            count = fault_elements(BY_NAME[step.name], pack)
+            return [i for i in range(count) if step.where == "all" or i != element]
         if step.where == "main":
             closed = pack.switching.mask("closed")
             return [i for i in range(len(pack.switching.switches)) if closed >> i & 1]
@@ -296,8 +310,39 @@ class Drawing:
         return step.value(aim) if step.value is not None else 0.0
 
 
+def _soonest(expected: Sequence[Expected], hold_s: float) -> Expected:
+    """What opens first at the latest; what isolates only where nothing opens."""
+    opening = [e for e in expected if e.opened_s is not None]
+    if not opening:
+        isolating = (e for e in expected if e.reaction >= Reaction.ISOLATE)
+        return min(isolating, key=lambda e: e.detected_s)
+    soonest = min(opening, key=lambda e: e.opened_s or 0.0)
+    return replace(soonest, opened_s=(soonest.opened_s or 0.0) + hold_s)
+
+
+def _unless_disturbed(expected: Expected, rows: Sequence[Diagnosis]) -> Expected:
+    """Without its element, where the other fault may cause the same diagnosis elsewhere."""
+    is_disturbed = any(
+        expected.name in PROVOCATIONS[row.name].also for row in rows if row.name != expected.name
+    )
+    return replace(expected, element=None) if is_disturbed else expected
+
+
+def _bypassed(subject: Subject, expected: Sequence[Expected]) -> frozenset[int]:
+    """Cells that go out of circuit with the elements that have to be isolated."""
+    elements = {e.element for e in expected if e.isolated_s is not None}
+    return frozenset(
+        cell
+        for bypass in subject.pack.switching.bypasses
+        if elements & set(bypass.cells)
+        for cell in bypass.cells
+    )
+
+
 def _ramp(provocation: Provocation, deed: Deed) -> list[Deed]:
     """The deed's value, approached in steps."""
+    if not BY_NAME[deed.name].unit:
+        return [deed]
     way = deed.value - provocation.ramp_from
     count = math.ceil(abs(way) / (provocation.ramp_per_s * _RAMP_STEP_S))
     return [

@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ibms_battery.threads import die_with_parent
+
 T = TypeVar("T")
 
 
@@ -24,8 +26,10 @@ def in_a_copy(function: Callable[[], T], limit_s: float) -> T:
         ForkError: if the copy ends without a result or takes longer than ``limit_s``.
     """
     read_end, write_end = os.pipe()
+    parent = os.getpid()
     process = os.fork()
     if process == 0:
+        die_with_parent(parent)
         os.close(read_end)
         code = 1
         try:

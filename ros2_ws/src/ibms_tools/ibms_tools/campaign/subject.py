@@ -7,7 +7,7 @@ from pathlib import Path
 from ibms_battery.pack import Pack, load_pack
 from ibms_edge.protection.signals import SIGNALS
 from ibms_edge.protection.table import Diagnosis, DiagnosisTable, Level, Reaction, load_table
-from ibms_tools.campaign.provocations import NOT_COVERED, PROVOCATIONS, Provocation
+from ibms_tools.campaign.provocations import CONNECTED, EARLIER_FAULT, PROVOCATIONS, Provocation
 
 _CLOSED = ("precharge", "drive", "charge")
 _OF_THE_TERMINALS = ("pack_voltage_ratio", "sum_of_cells_difference")
@@ -28,12 +28,8 @@ class Subject:
         return cls(name, pack, load_table(config / "diagnoses" / pack.diagnoses))
 
     def uncovered(self) -> list[str]:
-        """Names of diagnoses that have neither a provocation nor a reason for having none."""
-        return [
-            row.name
-            for row in self.table.diagnoses
-            if row.name not in PROVOCATIONS and row.name not in NOT_COVERED
-        ]
+        """Names of diagnoses that have no provocation."""
+        return [row.name for row in self.table.diagnoses if row.name not in PROVOCATIONS]
 
     def provoked(self) -> list[tuple[Diagnosis, Provocation]]:
         """Every diagnosis that can be provoked in this pack, in the order of the table."""
@@ -55,10 +51,24 @@ class Subject:
             if self.shows(row, state)
         ]
 
+    def isolating(self) -> list[tuple[str, Level, str]]:
+        """Those of them that take an element out of circuit while the rest drives on."""
+        rows = {row.name for row in self.table.diagnoses if row.demand is Reaction.ISOLATE}
+        return [
+            (name, level, state)
+            for name, level, state in self.covered()
+            if self.pack.switching.bypasses
+            and name in rows
+            and level is Level.SAFETY
+            and state in CONNECTED
+        ]
+
     def shows(self, row: Diagnosis, state: str) -> bool:
         """Whether a diagnosis can be seen in a pack state at all."""
         if state in _CLOSED:
             return not self.isolates_before(row)
+        if state == "error" and row.name == EARLIER_FAULT:
+            return False
         # While all modules hang loose, nothing is at the terminals.
         return not (self.pack.switching.bypasses and row.signal in _OF_THE_TERMINALS)
 

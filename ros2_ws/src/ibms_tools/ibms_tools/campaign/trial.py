@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ibms_edge.protection.table import Reaction
-from ibms_msgs.msg import PackState
-from ibms_tools.campaign.case import Case, Deed
+from ibms_msgs.msg import Event, PackState
+from ibms_sim.faults import NO_ELEMENT
+from ibms_tools.campaign.case import Case, Deed, Expected
 from ibms_tools.campaign.closed_loop import ClosedLoop
 
 _RESTING = (
@@ -46,18 +47,25 @@ class Trial:
         self._case = case
         self._start_s = 0.0
         self._detected_s: dict[tuple[int, int], float] = {}
+        self._element: dict[tuple[int, int], int] = {}  # at that time
+        self._told: set[tuple[int, int]] = set()  # diagnosis and element of events
+        self._isolated_s: float | None = None
         self._opened_s: float | None = None
         self._closed_again_s: float | None = None
         self._first_cause = 0
+        self._first_cause_element = NO_ELEMENT
         self._reaction = 0
 
     def run(self) -> Outcome:
         """Run it to its end."""
         loop, case = self._loop, self._case
         loop.run(case.phase_s)
-        standing = loop.newest["protection/status"].active_diagnosis
-        if len(standing):
-            return Outcome(case, (f"the case could not begin: faults stand: {list(standing)}",))
+        status = loop.newest["protection/status"]
+        standing = set(status.active_diagnosis)
+        if case.state == "error":
+            standing -= {status.first_cause}
+        if standing:
+            return Outcome(case, (f"the case could not begin: faults stand: {sorted(standing)}",))
         was_closed = bool(loop.conducting)
         self._start_s = loop.now_s
         loop.heard = self._hear
@@ -90,17 +98,26 @@ class Trial:
             loop.step_wall_time(deed.value)
 
     def _hear(self, topic: str, message: Any) -> None:
+        if topic == "events" and message.kind == Event.KIND_FAULT_SET:
+            self._told.add((message.diagnosis, message.element))
         if topic != "protection/status":
             return
-        for identifier, level in zip(message.active_diagnosis, message.active_level, strict=True):
-            self._detected_s.setdefault((identifier, level), max(self._now_s, _EARLIEST_S))
+        for identifier, level, element in zip(
+            message.active_diagnosis, message.active_level, message.active_element, strict=True
+        ):
+            if (identifier, level) not in self._detected_s:
+                self._detected_s[identifier, level] = max(self._now_s, _EARLIEST_S)
+                self._element[identifier, level] = element
         if self._reaction < Reaction.ISOLATE:  # what opens may escalate afterwards
             self._reaction = max(self._reaction, message.reaction)
         if not self._first_cause:
             self._first_cause = message.first_cause
+            self._first_cause_element = message.first_cause_element
 
     def _look(self) -> bool:
-        """Follow the contacts; never the end."""
+        """Follow the contacts and the wiring; never the end."""
+        if self._isolated_s is None and any(self._loop.newest["switch/state"].isolated):
+            self._isolated_s = self._now_s
         conducting = self._loop.conducting & ~self._case.welded
         if not conducting and self._opened_s is None:
             self._opened_s = self._now_s
@@ -114,7 +131,11 @@ class Trial:
         if not case.expected or case.kind == "spike":
             return False
         seen = all((e.diagnosis, e.level) in self._detected_s for e in case.expected)
-        return seen and (case.opened_s is None or self._opened_s is not None)
+        return (
+            seen
+            and (case.opened_s is None or self._opened_s is not None)
+            and (case.isolated_s is None or self._isolated_s is not None)
+        )
 
     def _look_for_rest(self) -> bool:
         self._look()
@@ -130,7 +151,7 @@ class Trial:
         failures = [
             *self._missed(),
             *self._contacts(was_closed),
-            *self._isolated(was_closed),
+            *self._isolated(),
             *self._cause(state),
             *self._standing(state),
         ]
@@ -166,12 +187,25 @@ class Trial:
                 failures.append(
                     f"late: {wanted.name} after {at_s:.3f} s, latest {wanted.detected_s:.3f} s"
                 )
+            if at_s is not None:
+                failures += self._wrong_element(wanted)
         failures += [
             f"judged where it does not apply: diagnosis {identifier}"
             for identifier in self._case.absent
             if any(key[0] == identifier for key in self._detected_s)
         ]
         return failures
+
+    def _wrong_element(self, wanted: Expected) -> list[str]:
+        named = {self._element[wanted.diagnosis, wanted.level]}
+        if self._first_cause == wanted.diagnosis:
+            named.add(self._first_cause_element)
+        told = {element for identifier, element in self._told if identifier == wanted.diagnosis}
+        if not told:
+            return [f"not told: no event of {wanted.name}"]
+        if wanted.element is None or named | told == {wanted.element}:
+            return []
+        return [f"wrong element: {wanted.name} of {sorted(named | told)}, not {wanted.element}"]
 
     def _seen(self) -> list[int]:
         return sorted({key[0] for key in self._detected_s})
@@ -203,13 +237,27 @@ class Trial:
             for deed in self._case.deeds
         )
 
-    def _isolated(self, was_closed: bool) -> list[str]:
-        """A cell that has to be isolated is shown as such, or the pack is open."""
-        wanted = any(e.reaction == Reaction.ISOLATE for e in self._case.expected)
-        switch = self._loop.newest["switch/state"]
-        if not wanted or not was_closed or any(switch.isolated) or self._opened_s is not None:
+    def _isolated(self) -> list[str]:
+        """What has to be isolated is bypassed in time, nothing else is, and the rest drives on."""
+        case, loop = self._case, self._loop
+        if case.isolated_s is None:
             return []
-        return ["neither isolated nor open"]
+        failures = []
+        shown = loop.newest["switch/state"].isolated
+        cells = [cell for cell, is_isolated in enumerate(shown) if is_isolated]
+        if cells != sorted(case.isolated):
+            failures.append(f"isolated are cells {cells}, not {sorted(case.isolated)}")
+        elif self._isolated_s is not None and self._isolated_s > case.isolated_s:
+            failures.append(
+                f"isolated after {self._isolated_s:.3f} s, latest {case.isolated_s:.3f} s"
+            )
+        switching = loop.pack.switching
+        main = switching.mask("closed")
+        for bypass in switching.bypasses:
+            main &= ~switching.mask_of(bypass.opens)
+        if self._opened_s is not None or loop.conducting & main != main:
+            failures.append("opened, though only an element had to be isolated")
+        return failures
 
     @property
     def _supervisor_is_frozen(self) -> bool:
@@ -225,14 +273,14 @@ class Trial:
         return failures
 
     def _standing(self, state: PackState) -> list[str]:
-        """While a fault stands that opens, nothing closes again, whoever asks."""
+        """While a fault stands that opens, the pack says so, and closes for nobody."""
         status = self._loop.newest["protection/status"]
         if status.reaction < Reaction.OPEN_AFTER_ZERO_CURRENT or self._case.opened_s is None:
             return []
-        if state.state in (PackState.STATE_DRIVE, PackState.STATE_CHARGE):
-            return []
         if self._supervisor_is_frozen:
             return []
+        if state.state in (PackState.STATE_DRIVE, PackState.STATE_CHARGE):
+            return [f"a fault stands that opens the pack, which says state {state.state}"]
         if self._loop.request(PackState.STATE_DRIVE).success:
             return ["a request for drive was accepted while a fault stands that opens the pack"]
         return []

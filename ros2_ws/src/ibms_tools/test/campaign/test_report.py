@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from ibms_tools.bench.campaign import main
 from ibms_tools.campaign.case import Case, Deed, Expected
 from ibms_tools.campaign.cases import Drawing
 from ibms_tools.campaign.graph_sample import Comparison, RealOutcome, suitable
@@ -53,8 +54,19 @@ def test_results_count_cases_failures_and_detection() -> None:
     values = {r.name: r.value for r in campaign_results(outcomes, subject, ["gas_detected"], 12.0)}
     assert values["campaign.cases"] == 3
     assert values["campaign.failed"] == 1
+    assert values["campaign.diagnoses.covered"] == 1
     assert values["campaign.diagnoses.not_covered"] == 1
     assert values["campaign.detection.cell_overvoltage.p99"] == 0.05
+
+
+@pytest.mark.parametrize("arguments", [["--case", "0"], ["--cases", "0"]])
+def test_a_campaign_without_cases_is_an_error(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "no case is left" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
