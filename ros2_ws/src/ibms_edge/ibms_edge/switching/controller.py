@@ -7,19 +7,12 @@ opens by itself.
 """
 
 import math
-from collections import deque
 
 from ibms_battery.clock import NS_PER_S
 from ibms_battery.pack import Pack
-from ibms_edge.switching.bypasses import NO_BYPASS, Bypasses
-from ibms_edge.switching.conditions import (
-    SAMPLES,
-    LinkVoltages,
-    Surroundings,
-    Wait,
-    unmet_condition,
-)
-from ibms_edge.switching.contradictions import Contradictions
+from ibms_edge.switching.board import Board
+from ibms_edge.switching.bypasses import NO_BYPASS
+from ibms_edge.switching.conditions import Surroundings, Wait, unmet_condition
 from ibms_edge.switching.currents import CurrentHistory
 from ibms_edge.switching.exchange import (
     OPEN,
@@ -41,42 +34,29 @@ from ibms_edge.switching.verdicts import Verdicts
 _SCANS_PER_STALE_LIMIT = 3  # two may be missing before the pack opens
 
 
-class SwitchController:
-    """State machine of the switches of one pack.
+class SwitchController(Board):
+    """State machine of the switches of one pack: decides by what its ``Board`` shows.
 
     Call ``verdict``, ``request``, ``feedback`` and ``current`` with new inputs and ``step``
     afterwards and at least every 20 ms; ``step`` returns what has to be sent.
     """
 
     def __init__(self, pack: Pack, timing: Timing | None = None) -> None:
-        self.timing = timing or Timing()
+        super().__init__(pack, timing or Timing())
         self._pack = pack
-        self._switching = pack.switching
-        self._masks = {name: self._switching.mask(name) for name in self._switching.configurations}
-        self._bypasses = Bypasses(pack)
-        self._contradictions = Contradictions(self._switching.switches, self.timing)
         self._currents = CurrentHistory()
         self._verdicts = Verdicts(self.timing.status_stale_s)
         self._requests = Requests()
-        self._feedback: FeedbackInput | None = None
         self._foreign: list[str] = []
         self._commanded = OPEN  # configuration that the last command stands for
-        self._mask = 0  # switches commanded closed
         self._opening: Opening | None = None
         self._placed = NO_BYPASS  # bypasses that are laid over every configuration
         self._bypassing: int | None = None  # bypass whose switches move
         self._bypassing_since_ns = 0
-        self._wiring_ns = 0
-        self._source_since_ns: int | None = (
-            None  # when feedback first showed the commanded switches
-        )
-        # Newest samples by feedback that shows the commanded switches.
-        self._link: deque[LinkVoltages] = deque(maxlen=SAMPLES)
         self._last_command_ns = 0
         self._reason = Reason.NOT_ARMED
         self._arming_since_ns: int | None = None
         self._last_step_ns: int | None = None
-        self._opened: list[tuple[int, int]] = []  # switch and time of feedback, not told yet
         self._waiting_for = ""
         self._told: tuple[int, str] | None = None  # sequence and what it waited for
 
@@ -109,28 +89,6 @@ class SwitchController:
         """The supervisor's wish arrived."""
         self._requests.take(request)
 
-    def feedback(self, feedback: FeedbackInput) -> None:
-        """The board's state arrived; an older one than the known is ignored."""
-        known = self._feedback
-        if known is not None:
-            if feedback.boot_ns < known.boot_ns:
-                return
-            if not is_fresh(feedback.boot_ns, known.boot_ns, self.timing.feedback_stale_s):
-                self._link.clear()
-            self._note_openings(known.closed, feedback)
-            if (known.closed ^ feedback.closed) & self._bypasses.switches:
-                self._wiring_ns = feedback.boot_ns
-        self._feedback = feedback
-        self._contradictions.feedback(feedback)
-        if feedback.closed != self._mask:
-            self._source_is_unknown()
-            return
-        if self._source_since_ns is None:
-            self._source_since_ns = feedback.boot_ns
-        if known is not None and feedback.boot_ns == known.boot_ns and self._link:
-            self._link.pop()  # not a further sample
-        self._link.append(LinkVoltages(feedback.pack_voltage_v, feedback.link_voltage_v))
-
     def current(self, boot_ns: int, current_a: float) -> None:
         """A sample of the pack current [A], charge positive; NaN where it was not measured."""
         self._currents.add(boot_ns, current_a)
@@ -152,19 +110,9 @@ class SwitchController:
         return self._commanded
 
     @property
-    def commanded_mask(self) -> int:
-        """Switches that are commanded closed."""
-        return self._mask
-
-    @property
     def newest_sequence(self) -> int:
         """Sequence of the newest request; 0 before the first."""
         return self._requests.newest.sequence if self._requests.newest is not None else 0
-
-    @property
-    def last_feedback(self) -> FeedbackInput | None:
-        """Newest feedback, however old."""
-        return self._feedback
 
     @property
     def is_held(self) -> bool:
@@ -174,47 +122,12 @@ class SwitchController:
     @property
     def is_moving(self) -> bool:
         """True while feedback is to be looked at as soon as it comes."""
-        return self._opening is not None or self._source_since_ns is None
+        return self._opening is not None or super().is_moving
 
     @property
     def waiting_for(self) -> str:
         """What the next step towards the requested configuration waits for; "" if nothing."""
         return self._waiting_for
-
-    @property
-    def wiring_ns(self) -> int:
-        """When a switch of a bypass was last commanded or seen to move [ns]; 0: never."""
-        return self._wiring_ns
-
-    def isolated(self, now_ns: int) -> list[int]:
-        """Per cell 1 where fresh feedback shows it bypassed; empty if the pack has no bypasses."""
-        fresh = self.feedback_fresh(now_ns) and self._feedback is not None
-        return self._bypasses.isolated(self._feedback.closed if fresh and self._feedback else 0)
-
-    def feedback_fresh(self, now_ns: int) -> bool:
-        """True while the board's feedback may be relied on."""
-        return self._feedback is not None and is_fresh(
-            now_ns, self._feedback.boot_ns, self.timing.feedback_stale_s
-        )
-
-    def verified(self, now_ns: int) -> str:
-        """Configuration that feedback shows, whatever it bypasses; else "transition", "unknown"."""
-        if not self.feedback_fresh(now_ns) or self._feedback is None:
-            return "unknown"
-        closed = self._feedback.closed
-        shown = self._bypasses.shown(closed)
-        for name, mask in self._masks.items():
-            if self._bypasses.lay_over(mask, shown) == closed:
-                return name
-        return "transition"
-
-    def mismatch(self, now_ns: int) -> int:
-        """Switches whose feedback contradicts the command beyond doubt, as a mask."""
-        return self._contradictions.established if self.feedback_fresh(now_ns) else 0
-
-    def shown_mismatch(self, now_ns: int) -> list[int]:
-        """Mismatch as told to others for a while, per switch SwitchState.MISMATCH_*."""
-        return self._contradictions.shown(now_ns)
 
     # Decision ------------------------------------------------------------------------------------
 
@@ -228,7 +141,7 @@ class SwitchController:
         self._last_step_ns = now_ns
         self._waiting_for = ""
         self._contradictions.remember(self.mismatch(now_ns), now_ns)
-        self._tell_openings(now_ns, actions)
+        actions.events += self._tell_openings(self._currents, now_ns)
         obstacle = self._obstacle(now_ns)
         at_once = self._must_open_at_once(now_ns)
         self._verdicts.opening_demanded = self._verdicts.interrupted = False
@@ -349,34 +262,6 @@ class SwitchController:
         self._bypassing = None
         if self._mask or self._commanded != OPEN or self._reason is not reason:
             self._command(OPEN, 0, reason, now_ns, actions)
-
-    def _note_openings(self, before: int, feedback: FeedbackInput) -> None:
-        # One that is seen closed again before it was told has only bounced.
-        self._opened = [opened for opened in self._opened if not feedback.closed >> opened[0] & 1]
-        self._opened += [
-            (index, feedback.boot_ns)
-            for index in range(len(self._switching.switches))
-            if (before & ~feedback.closed) >> index & 1
-        ]
-
-    def _tell_openings(self, now_ns: int, actions: Actions) -> None:
-        """Tell each opening once it is beyond doubt: commanded, by the board, or established."""
-        by_board = self._feedback is not None and not self._feedback.armed
-        in_doubt = 0 if by_board else self._mask & ~self.mismatch(now_ns)
-        untold, self._opened = self._opened, []
-        for index, feedback_ns in untold:
-            if in_doubt >> index & 1:
-                self._opened.append((index, feedback_ns))
-                continue
-            switch = self._switching.switches[index]
-            current_a = self._currents.at_opening_a(feedback_ns)
-            limit_a = switch.maximum_break_current_a
-            is_above = limit_a is not None and abs(current_a) > limit_a
-            at = "an unmeasured current" if math.isnan(current_a) else f"{current_a:.1f} A"
-            above = f", more than the {limit_a:g} A that it breaks" if is_above else ""
-            actions.events.append(
-                Notice(f"{switch.name} opened at {at}{above}", is_above, index, current_a)
-            )
 
     # Closing and bypassing -----------------------------------------------------------------------
 
@@ -544,23 +429,14 @@ class SwitchController:
     def _command(
         self, configuration: str, mask: int, reason: Reason, now_ns: int, actions: Actions
     ) -> None:
-        moved = mask ^ self._mask
-        self._contradictions.command(mask, now_ns)
-        if moved:
-            self._source_is_unknown()
-        if moved & self._bypasses.switches:
-            self._wiring_ns = now_ns
-        self._commanded, self._mask, self._reason = configuration, mask, reason
+        self._note_command(mask, now_ns)
+        self._commanded, self._reason = configuration, reason
         self._send(now_ns, actions)
 
     def _send(self, now_ns: int, actions: Actions) -> None:
         self._last_command_ns = now_ns
         challenge = self._feedback.arm_challenge if self._feedback else 0
         actions.command = Command(self._mask, False, challenge, self._reason)
-
-    def _source_is_unknown(self) -> None:
-        self._source_since_ns = None
-        self._link.clear()
 
     def _void_requests(self) -> None:
         self._arming_since_ns = None
