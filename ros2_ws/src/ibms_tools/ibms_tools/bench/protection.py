@@ -24,7 +24,7 @@ from ibms_battery.pack import Pack, load_pack
 from ibms_battery.results import Result, measured, write
 from ibms_edge.protection.judge import Judge
 from ibms_edge.protection.signals import FloatArray
-from ibms_edge.protection.table import load_table
+from ibms_edge.protection.table import table_of
 from ibms_msgs.msg import (
     CellMeasurement,
     EnvironmentMeasurement,
@@ -135,7 +135,7 @@ def messages(pack: Pack, drive: Drive) -> Iterator[tuple[int, dict[str, object]]
 def measure_judge(pack_file: Path, measured_s: float = _MEASURED_S) -> list[Result]:
     """Judge scan after scan as the node does, once every signal is known."""
     pack = load_pack(pack_file)
-    table = load_table(pack_file.parent.parent / "diagnoses" / pack.diagnoses)
+    table = table_of(pack_file, pack)
     warm_s = np.arange(0.0, _REST_S + _LEARN_S, _WARM_UP_PERIOD_S)
     scans_s = np.arange(round(measured_s / pack.scan_period_s)) * pack.scan_period_s
     drive = make_drive(pack, np.concatenate([warm_s, warm_s[-1] + pack.scan_period_s + scans_s]))
@@ -169,7 +169,7 @@ def measure_judge(pack_file: Path, measured_s: float = _MEASURED_S) -> list[Resu
 def measure_recording(pack_file: Path, rows: int = _RECORDED_ROWS) -> list[Result]:
     """Judge a recording as ``./ibms eval protection`` does."""
     pack = load_pack(pack_file)
-    table = load_table(pack_file.parent.parent / "diagnoses" / pack.diagnoses)
+    table = table_of(pack_file, pack)
     drive = make_drive(pack, np.arange(rows, dtype=np.float64) * _RECORDED_PERIOD_S)
     recording = FleetRecording(
         name="made up",
