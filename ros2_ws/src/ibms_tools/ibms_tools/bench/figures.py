@@ -15,6 +15,12 @@ def prefix(composed: bool) -> str:
     return "composed." if composed else ""
 
 
+def quantile(values: Sequence[float], share: float) -> float:
+    """Smallest value that at least ``share`` of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, min(len(ordered), -(-int(share * 1000) * len(ordered) // 1000)) - 1)]
+
+
 def quantiles(
     name: str,
     values_ms: Sequence[float],
@@ -23,15 +29,12 @@ def quantiles(
     p99_target: str | None = None,
 ) -> list[Result]:
     """Count, median, 99th percentile and maximum of times [ms]."""
-    ordered = sorted(values_ms)
-    p99 = ordered[min(len(ordered) - 1, -(-99 * len(ordered) // 100) - 1)]
+    median, p99 = statistics.median(values_ms), quantile(values_ms, 0.99)
     return [
-        Result(f"{name}.count", len(ordered), "1", None, context),
-        Result(
-            f"{name}.median", round(statistics.median(ordered), 2), "ms", median_target, context
-        ),
+        Result(f"{name}.count", len(values_ms), "1", None, context),
+        Result(f"{name}.median", round(median, 2), "ms", median_target, context),
         Result(f"{name}.p99", round(p99, 2), "ms", p99_target, context),
-        Result(f"{name}.max", round(ordered[-1], 2), "ms", None, context),
+        Result(f"{name}.max", round(max(values_ms), 2), "ms", None, context),
     ]
 
 

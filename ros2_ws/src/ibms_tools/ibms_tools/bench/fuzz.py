@@ -23,6 +23,7 @@ from ibms_battery.pack import load_pack
 from ibms_battery.results import Result, measured, write
 from ibms_end.can.codec import data_id_of
 from ibms_end.mapping import load_map
+from ibms_tools.bench.figures import show
 from ibms_tools.fuzzing.bit_errors import LONGEST_BURST_BITS, undetected_bursts
 from ibms_tools.fuzzing.standing_faults import ALLOWED_DELAY_S, FAULTS, is_masked, run_trial
 from ibms_tools.fuzzing.twins import Findings, compare, deliver_any_payload
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         command = " ".join(["./ibms bench fuzz", *(arguments or sys.argv[1:])])
         write(measured(command, results), options.json)
-    _show(results, found, console)
+    _show_kinds(found, console)
+    show(results, console)
     return 0 if all(result.met is not False for result in results) else 1
 
 
@@ -159,11 +161,18 @@ def standing_faults(seed: int) -> list[Result]:
     context_text = f"{len(trials)} faults in {_LOOP_PACK}, {frames} bad frames between true ones"
     return [
         Result(
+            "fuzz.standing_faults.valid",
+            valid,
+            "1",
+            f"== {len(trials)}",
+            f"{context_text}; so many packs still drove when the fault came",
+        ),
+        Result(
             "fuzz.standing_faults.masked",
             sum(is_masked(calm, trial) for calm, trial in trials),
             "1",
             "== 0",
-            f"{context_text}; {valid} of them still drove when the fault came",
+            context_text,
         ),
         Result(
             "fuzz.standing_faults.delay",
@@ -186,18 +195,13 @@ def _share() -> Path:
     return Path(get_package_share_directory("ibms_bringup"))
 
 
-def _show(results: Sequence[Result], found: Findings, console: Console) -> None:
+def _show_kinds(found: Findings, console: Console) -> None:
     kinds = Table("kind", "sent", "passed CRC", "accepted")
     for kind, count in found.sent.items():
         kinds.add_row(
             kind.value, str(count), str(found.passed_crc[kind]), str(found.accepted[kind])
         )
     console.print(kinds)
-    table = Table("figure", "value", "target", "met")
-    for result in results:
-        met = "" if result.met is None else "yes" if result.met else "[red]no[/red]"
-        table.add_row(result.name, f"{result.value} {result.unit}", result.target or "", met)
-    console.print(table)
 
 
 if __name__ == "__main__":

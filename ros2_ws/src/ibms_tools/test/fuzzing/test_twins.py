@@ -31,7 +31,6 @@ def test_bad_frames_change_nothing() -> None:
     found = compare(PACK_FILE, FRAMES, seed=1, memory=allocated_blocks)
     assert found.frames == FRAMES
     # Queues and counters fill up by a little; a frame kept would be a block for each of 16,000.
-    print("BLOCKS", found.memory_growth_bytes)
     assert found.memory_growth_bytes < 4_000
     hold(found)
 
@@ -58,7 +57,6 @@ def hold(found: Findings) -> None:
 
 def test_any_payload_that_passed_would_be_believable() -> None:
     outputs, implausible = deliver_any_payload(PACK_FILE, 5_000, seed=1)
-    print("OUT", outputs)
     assert outputs > 2_000
     assert implausible == 0
 
@@ -66,7 +64,7 @@ def test_any_payload_that_passed_would_be_believable() -> None:
 def test_what_is_rejected_is_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(end_to_end.Checker, "check", lambda *_: Check.CRC)
     outputs, _ = deliver_any_payload(PACK_FILE, 5_000, seed=1)
-    print("OUT", outputs)
+    assert 0 < outputs < 100  # of the charger, whose frames have no CRC
 
 
 def disturbed(frames: int = 6_000) -> Findings:
