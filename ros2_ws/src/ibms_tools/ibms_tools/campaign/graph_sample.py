@@ -3,7 +3,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from ibms_battery.results import Result
 from ibms_edge.protection.table import Reaction
 from ibms_msgs.msg import PackState
 from ibms_tools.bench.pack_under_test import NotReachedError, PackUnderTest
@@ -23,7 +24,9 @@ _STATES = {
     "standby": PackState.STATE_STANDBY,
     "rest": PackState.STATE_REST,
     "drive": PackState.STATE_DRIVE,
+    "charge": PackState.STATE_CHARGE,
 }
+_CLOSED = (PackState.STATE_DRIVE, PackState.STATE_CHARGE)
 _LONGEST_S = 4.0  # of a case that is taken
 _LATER_S = 0.5  # on a real computer, and until all have told
 _RECOVERY_S = 20.0
@@ -70,7 +73,11 @@ class Comparison:
 
 
 def suitable(cases: Sequence[Case], pack: str, count: int) -> list[Case]:
-    """The first ``count`` cases that a pack can go through one after the other in real time."""
+    """The first ``count`` cases that a pack can go through one after the other in real time.
+
+    Those with the same load come together. Precharge is left out: it is over before a computer that
+    is in use can be sure to do something in it.
+    """
     chosen = [
         case
         for case in cases
@@ -82,20 +89,23 @@ def suitable(cases: Sequence[Case], pack: str, count: int) -> list[Case]:
         and all(deed.action in ("inject", "request") for deed in case.deeds)
         and not any(deed.name in _LASTING for deed in case.deeds)
     ]
-    return chosen[:count]
+    return sorted(chosen[:count], key=lambda case: load_of(case.state))
 
 
 class GraphSample:
     """Context: the graph, started anew where one case left something that the next cannot have.
 
     What protection learns of the cells outlasts a case: a reading that was wrong for a while makes
-    the others look wrong for minutes.
+    the others look wrong for minutes. A fault that cannot be cleared or a supervisor that hangs
+    would look the same, so each such start is told with its reason.
     """
 
     def __init__(self, config: Path, pack: str, domain: int, channel: str, folder: Path) -> None:
+        self.restarts: list[str] = []
         self._start = functools.partial(_graph_of, config, pack, domain, channel, folder)
         self._stack = ExitStack()
         self._running: PackUnderTest | None = None
+        self._load = ""
 
     def __enter__(self) -> "GraphSample":
         return self
@@ -104,22 +114,30 @@ class GraphSample:
         self._stack.close()
 
     def run(self, case: Case) -> RealOutcome:
-        """One case; once more in a new graph if the old one could not begin it."""
-        if self._running is not None:
+        """One case; once more in a new graph if the old one could not go through it."""
+        load = load_of(case.state)
+        if self._running is not None and self._load == load:
             outcome = run_in_graph(self._running, case)
             if not outcome.problem:
                 return outcome
-            self._stack.close()
-        self._running = self._stack.enter_context(self._start())
+            self.restarts.append(f"{case.number} {case.name}: {outcome.problem}")
+            print(f"a new graph for {self.restarts[-1]}", flush=True)
+        self._stack.close()
+        self._running, self._load = self._stack.enter_context(self._start(load)), load
         return run_in_graph(self._running, case)
+
+
+def restarts_result(restarts: Sequence[str]) -> Result:
+    """How often the graph had to be started anew, and for which cases."""
+    return Result("campaign.graph.restarts", len(restarts), "1", None, "; ".join(restarts))
 
 
 @contextmanager
 def _graph_of(
-    config: Path, pack: str, domain: int, channel: str, folder: Path
+    config: Path, pack: str, domain: int, channel: str, folder: Path, load: str
 ) -> Iterator[PackUnderTest]:
     """The graph with the pack and load that the virtual loop has."""
-    simulation = simulation_with(config, pack, load_of("drive"), False, folder)
+    simulation = simulation_with(config, pack, load, False, folder)
     document: dict[str, Any] = msgspec.to_builtins(simulation)
     document["plant"]["cell"] = str(config / "simulation" / document["plant"]["cell"])
     path = folder / "simulation.yaml"
@@ -137,7 +155,9 @@ def run_in_graph(running: PackUnderTest, case: Case) -> RealOutcome:
         _bring_to(running, case.state)
         _watch(running, case, outcome)
     except NotReachedError as error:
-        outcome.problem = f"not done: {str(error).splitlines()[0]}"
+        standing = list(running.status.active_diagnosis) if running.status is not None else []
+        what = str(error).partition(", last events")[0]
+        outcome.problem = f"not done: {what}; active: {standing}"
     for deed in case.deeds:
         if deed.action == "inject":
             running.injection.inject(deed.name, deed.element, remove=True)
@@ -145,7 +165,7 @@ def run_in_graph(running: PackUnderTest, case: Case) -> RealOutcome:
 
 
 def _watch(running: PackUnderTest, case: Case, outcome: RealOutcome) -> None:
-    was_closed = running.state == PackState.STATE_DRIVE
+    was_closed = running.state in _CLOSED
     time.sleep(case.phase_s)
     running.can.clear()
     start_s = time.monotonic()
@@ -178,29 +198,19 @@ def _do(running: PackUnderTest, deed: Any) -> None:
 
 def _bring_to(running: PackUnderTest, state: str) -> None:
     """Acknowledge everything, also by name, and go to ``state``."""
-    wanted = _STATES[state]
+    if running.state in _CLOSED and running.status is not None and running.status.active_diagnosis:
+        running.go_to(PackState.STATE_STANDBY)  # faults are cleared only while it is open
     running.wait_until("faults cleared", functools.partial(_cleared, running), _RECOVERY_S)
-    if running.state == wanted:
-        return
-    for step in (PackState.STATE_STANDBY, wanted):
-        if running.state != step:
-            running.wait_until(f"state {step} accepted", _asking(running, step), _RECOVERY_S)
-            running.wait_until(f"state {step}", _being(running, step), _RECOVERY_S)
-
-
-def _asking(running: PackUnderTest, state: int) -> Callable[[], bool]:
-    return lambda: bool(running.request(state).success)
-
-
-def _being(running: PackUnderTest, state: int) -> Callable[[], bool]:
-    return lambda: running.state == state
+    running.go_to(_STATES[state])
 
 
 def _cleared(running: PackUnderTest) -> bool:
     status = running.status
-    if status is not None and not len(status.active_diagnosis) and status.close_allowed:
+    if status is None or not running.is_judged():
+        return False
+    if not len(status.active_diagnosis) and status.close_allowed:
         return True
-    if status is not None and len(status.active_diagnosis):
+    if len(status.active_diagnosis):
         running.clear_faults(list(status.active_diagnosis))
     time.sleep(0.1)
     return False
