@@ -58,6 +58,7 @@ class AfeDriver(HardwareNode[AfeDriverParameters]):
         self._last_scan: LastScan | None = None
         if parameters.state_directory:
             self._last_scan = LastScan(Path(parameters.state_directory, f"{pack.name}.last_scan"))
+            self.attach(self._last_scan)
         self._sample: PackSample | None = None
         self._newest: Scan | None = None
         self._scans = self._samples = self._late_scans = self._held_back = 0
@@ -85,8 +86,8 @@ class AfeDriver(HardwareNode[AfeDriverParameters]):
 
     def deactivate(self) -> None:
         """Stop delivering; protection sees the silence."""
-        super().deactivate()
         self._keep_state()
+        super().deactivate()
 
     def _build_driver(self, pack: Pack, parameters: AfeDriverParameters) -> PackDriver:
         if parameters.transport == "jbd":
