@@ -218,7 +218,7 @@ class ProtectionEngine:
             group.has_suspended = bool(group.suspended.any())
 
     def set_all_open(self, all_open: bool, now_ns: int) -> None:
-        """Whether feedback shows all switches open: there is nothing to isolate from then.
+        """Whether all switches are open or about to be: there is nothing to isolate from then.
 
         With the first switch that closes, cells to be isolated are given their time once more.
         """

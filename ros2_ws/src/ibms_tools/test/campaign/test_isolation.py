@@ -233,10 +233,6 @@ def test_the_sum_of_cells_is_blank_for_its_time_after_a_change_and_no_longer(
     assert robot.is_open
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="protection takes the bypass that opens with the contactors for a lost isolation",
-)
 def test_what_opens_a_pack_with_a_bypassed_cell_is_its_cause(robot: Robot) -> None:
     isolate(robot)
     robot.run(0.5)
@@ -247,10 +243,6 @@ def test_what_opens_a_pack_with_a_bypassed_cell_is_its_cause(robot: Robot) -> No
     assert robot.loop.newest["pack/state"].cause == GAS
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="protection takes the bypass that opens with the contactors for a lost isolation",
-)
 def test_a_pack_with_a_bypassed_cell_is_opened_and_closed_again_on_request(robot: Robot) -> None:
     isolate(robot)
     loop: Any = robot.loop
