@@ -452,7 +452,9 @@ class ProtectionEngine:
     ) -> None:
         diagnosis = row.diagnosis
         isolates = row.demand is Reaction.ISOLATE
-        if row.fault is not None and not isolates:
+        # A lock-out of a damaged memory has no value: what is measured takes its place and is told.
+        is_known = row.fault is not None and not math.isnan(row.fault.value)
+        if is_known and not isolates:
             return
         if diagnosis.curve:
             tripped = bad & (row.integral >= 1.0 - 1e-9)
@@ -467,7 +469,7 @@ class ProtectionEngine:
         if isolates:
             for element in np.flatnonzero(tripped).tolist():
                 row.to_isolate.setdefault(element, now_ns)
-        if row.fault is not None:
+        if is_known:
             return
         excess = group.excess[row.place]
         element = int(np.argmax(np.where(tripped, excess, -np.inf)))

@@ -27,6 +27,7 @@ class Drive:
         self.judge = Judge(pack, load_table(config / "diagnoses" / "nmc_3p.yaml"), self.now_ns)
         self.closed = True
         self.board_valid = True
+        self.voltage_v = 3.7
 
     def run(self, samples: int = 5) -> Verdict:
         for _ in range(samples):
@@ -35,7 +36,7 @@ class Drive:
             self.judge.take_cells_sample(
                 CellsSample(
                     self.now_ns,
-                    np.full(self.pack.series, 3.7),
+                    np.full(self.pack.series, self.voltage_v),
                     np.full(self.pack.temperature_sensors, 25.0),
                 )
             )
@@ -131,3 +132,13 @@ def test_a_lock_out_that_the_table_does_not_hold_is_refused_and_the_others_count
     assert not drive.told(60_000, DEEP)
     drive.closed = False
     assert active(drive.run()) == [DEEP]
+
+
+def test_what_is_measured_takes_the_place_of_a_lock_out_without_a_value(drive: Drive) -> None:
+    drive.told(DEEP)
+    drive.closed = False
+    assert [f.value for f in drive.run(1).active] == pytest.approx([float("nan")], nan_ok=True)
+    drive.voltage_v = 0.5
+    told = [fault for _ in range(100) for fault in drive.run(1).set_now]
+    assert [f.value for f in told if f.diagnosis.id == DEEP and f.opens] == [0.5]
+    assert (DEEP, 0.5) in [(f.diagnosis.id, f.value) for f in drive.run(1).active]
