@@ -58,7 +58,7 @@ class Fault(IntEnum):
 class Rules:
     """Times and tolerances."""
 
-    silent_s: float = 3 * REPORT_PERIOD_S + 0.1
+    silent_s: float = 3 * REPORT_PERIOD_S  # noticed within one step more
     gone_s: float = 5.0  # a charger that hears nothing has stopped by then
     inputs_stale_s: float = 0.3  # limits and pack state
     ramp_down_s: float = 1.0  # from the charger's rating to nothing
