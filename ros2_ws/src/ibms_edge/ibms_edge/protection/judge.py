@@ -4,7 +4,6 @@
 import math
 from array import array
 from collections import deque
-from collections.abc import Iterable
 from itertools import islice
 
 import numpy as np
@@ -205,10 +204,6 @@ class Judge:
         if self._lockouts is not None and len(self._lockouts.diagnosis):
             verdict.close_allowed = False
         return verdict
-
-    def acknowledge(self, identifiers: Iterable[int]) -> tuple[list[int], list[int]]:
-        """As ``ProtectionEngine.acknowledge``."""
-        return self.engine.acknowledge(identifiers)
 
     def switches_are_open(self, now_ns: int) -> bool:
         """Whether fresh feedback shows every switch open."""

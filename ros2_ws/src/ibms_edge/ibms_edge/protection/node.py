@@ -199,7 +199,7 @@ class Protection(BmsNode[ProtectionParameters]):
                 return
             before = self._judge.engine.active
             try:
-                cleared, standing = self._judge.acknowledge(request.diagnosis)
+                cleared, standing = self._judge.engine.acknowledge(request.diagnosis)
             except KeyError as error:
                 response.code = ClearFaults.Response.CODE_UNKNOWN_DIAGNOSIS
                 response.message = f"the table of diagnoses holds no identifier {error.args[0]}"

@@ -375,8 +375,8 @@ def test_closing_waits_for_the_memory_of_lock_outs(pack: Pack, config: Path) -> 
     assert (status.first_cause, status.first_cause_element) == (106, 5)
     assert status.first_cause_value == pytest.approx(1.5)
     world.run(2.0)
-    assert world.judge.acknowledge([]) == ([], [106])
-    assert world.judge.acknowledge([106]) == ([106], [])
+    assert world.judge.engine.acknowledge([]) == ([], [106])
+    assert world.judge.engine.acknowledge([106]) == ([106], [])
     assert world.run(0.1).close_allowed
 
 

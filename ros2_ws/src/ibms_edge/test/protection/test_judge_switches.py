@@ -31,7 +31,7 @@ def test_welded_contacts_show_as_a_link_that_stays_live(world: World) -> None:
     world.run(0.2)
     world.change["switch"] = opened
     world.run(2.0)
-    assert world.judge.acknowledge([]) == ([], [176])  # not to be talked away by a gap
+    assert world.judge.engine.acknowledge([]) == ([], [176])  # not to be talked away by a gap
 
     def discharged(message: SwitchState) -> None:
         opened(message)
@@ -39,7 +39,7 @@ def test_welded_contacts_show_as_a_link_that_stays_live(world: World) -> None:
 
     world.change["switch"] = discharged
     world.run(8.0)
-    assert world.judge.acknowledge([]) == ([176], [])
+    assert world.judge.engine.acknowledge([]) == ([176], [])
 
 
 def test_a_welded_negative_contactor_shows_before_it_is_used(world: World) -> None:

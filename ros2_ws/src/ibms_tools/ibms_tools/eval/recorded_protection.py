@@ -87,7 +87,7 @@ def judge_recording(recording: FleetRecording, table: DiagnosisTable) -> Outcome
         verdict = judge.judge(now_ns)
         count.take(index, verdict)
         if verdict.active:
-            judge.acknowledge([fault.diagnosis.id for fault in verdict.active])
+            judge.engine.acknowledge([fault.diagnosis.id for fault in verdict.active])
     outcome.judging_s = time.process_time() - start_s
     return outcome
 

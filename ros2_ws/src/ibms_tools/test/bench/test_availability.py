@@ -107,7 +107,6 @@ def test_an_opening_right_after_the_start_of_driving_counts(running: FakeRunning
         (lambda r: r.respawn(), "protection has ended and was started again"),
         (lambda r: r.launch.processes.clear(), "protection has ended"),
         (lambda r: setattr(r.can, "is_alive", False), "observer of the bus has died"),
-        (lambda r: setattr(r, "protection_lives", False), "protection does not judge"),
     ],
 )
 def test_what_nobody_would_see_on_the_bus_counts(
@@ -125,3 +124,14 @@ def test_an_observer_that_sees_no_scans_counts(
     monkeypatch.setattr(availability, "_BLIND_S", 0.05)
     running.happens = lambda: running.can.events.put({"event": "closed"})
     assert "no new scan" in openings_of(running).context
+
+
+@pytest.mark.parametrize(("blind_s", "counts"), [(0.05, True), (3.0, False)])
+def test_protection_that_is_silent_counts_but_not_for_a_moment(
+    running: FakeRunning, monkeypatch: pytest.MonkeyPatch, blind_s: float, counts: bool
+) -> None:
+    monkeypatch.setattr(availability, "_BLIND_S", blind_s)
+    running.happens = lambda: setattr(running, "protection_lives", False)
+    openings = openings_of(running)
+    assert ("no verdict of protection" in openings.context) == counts
+    assert openings.met == (not counts)
