@@ -197,12 +197,13 @@ PROVOCATIONS: dict[str, Provocation] = {
         delay_s=8.0,
     ),
     "cell_voltage_stuck": Provocation(
-        # The current of a charge moves the cells too little to tell.
+        # The current of a charge moves the cells too little to tell, a change of this load just not
+        # enough: what it lacks comes with the discharge.
         (Step("cell_voltage_stuck"),),
         margin=0.02,
         also=_WRONG_CELL,
         states=("drive",),
-        delay_s=8.0,
+        delay_s=25.0,
     ),
     # Temperatures
     "cell_overtemperature": Provocation(
