@@ -359,11 +359,13 @@ class Judge:
         self._sampled["insulation"] = message.boot_ns
 
     def _voltage_to_earth_v(self) -> float:
-        """Pack voltage; without one the sum of cells, and at least one volt."""
+        """Largest of pack voltage and sum of cells, at least one volt.
+
+        Modules that hang loose leave no pack voltage, but will have it once they are closed.
+        """
         pack_v = self.pack_sample.voltage_v if self.pack_sample is not None else math.nan
-        if math.isnan(pack_v):
-            pack_v = max(self._cell_monitor.string_voltage_v, default=math.nan)
-        return pack_v if pack_v >= 1.0 else 1.0
+        known = [v for v in (pack_v, *self._cell_monitor.string_voltage_v) if math.isfinite(v)]
+        return max(1.0, *known)
 
     def _environment_signals(self, message: EnvironmentMeasurement) -> None:
         valid = message.valid

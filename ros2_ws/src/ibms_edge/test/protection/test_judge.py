@@ -166,6 +166,15 @@ def test_insulation_is_judged_without_a_pack_voltage_too(world: World) -> None:
     assert world.first("insulation_error")
 
 
+def test_insulation_is_judged_by_the_cells_where_loose_modules_leave_no_pack_voltage(
+    world: World,
+) -> None:
+    world.change["pack"] = put("voltage_v", 0.1)
+    world.change["insulation"] = put("resistance_ohm", 2000.0)
+    world.run(0.6)
+    assert "insulation_error" in [fault.diagnosis.name for fault in world.history[-1].active]
+
+
 def test_gaps_in_the_current_are_no_other_direction(world: World) -> None:
     count = 0
 

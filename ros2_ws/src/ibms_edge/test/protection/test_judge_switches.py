@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """From feedback of the switches to verdicts: welds, isolated cells, wiring, the pack's state."""
 
+import math
 from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ibms_battery.pack import Pack, load_pack
 from ibms_edge.protection.table import Reaction
 from ibms_msgs.msg import PackMeasurement, SwitchState
 
-from .world import World
+from .world import S, World
 
 
 def test_welded_contacts_show_as_a_link_that_stays_live(world: World) -> None:
@@ -19,7 +22,7 @@ def test_welded_contacts_show_as_a_link_that_stays_live(world: World) -> None:
         message.closed = array("B", bytes(len(message.closed)))
 
     world.change["switch"] = opened
-    assert world.run(4.9).reaction is Reaction.NONE
+    assert world.run(6.9).reaction is Reaction.NONE
     assert world.run(0.2).reaction is Reaction.OPEN_NOW
     assert world.first("weld")
 
@@ -40,6 +43,24 @@ def test_welded_contacts_show_as_a_link_that_stays_live(world: World) -> None:
     world.change["switch"] = discharged
     world.run(8.0)
     assert world.judge.engine.acknowledge([]) == ([176], [])
+
+
+@pytest.mark.parametrize("fallen", [0.97, 0.95, 0.9])
+def test_a_link_that_empties_slowly_is_no_weld_where_the_pack_s_voltage_fell(
+    world: World, fallen: float
+) -> None:
+    """As after a fast charge: the link keeps the voltage under load for a while."""
+    start_s = world.now_ns / S
+
+    def opened(message: SwitchState) -> None:
+        message.configuration = "open"
+        message.closed = array("B", bytes(len(message.closed)))
+        message.link_voltage_v = 44.4 * math.exp((start_s - world.now_ns / S) / 40.0)
+        message.pack_voltage_v = 44.4 * fallen
+
+    world.change["switch"] = opened
+    world.run(30.0)
+    assert "weld" not in [f.diagnosis.name for verdict in world.history for f in verdict.active]
 
 
 def test_a_welded_negative_contactor_shows_before_it_is_used(world: World) -> None:

@@ -28,14 +28,23 @@ def run(
     start_v: float = 0.0,
     open_circuit: bool = False,
     feedback_late_s: float = 0.02,
+    open_v: float = PACK_V,
+    weld_test: bool = False,
 ) -> set[Signal]:
-    """Verdicts of a whole precharge, with resistor and capacitance as shares of the rated ones."""
+    """Verdicts of a whole precharge, with resistor and capacitance as shares of the rated ones.
+
+    ``open_v`` is the pack voltage while all is open: modules that hang loose leave none.
+    """
     values: dict[Signal, FloatArray] = {name: np.zeros(1) for name in NAMES}
     monitor = PrechargeMonitor(pack, values)
     resistor_ohm = pack.precharge.resistor_ohm * resistor
     capacitance_f = pack.precharge.link_capacitance_f * capacitance
     link_v, seen, step_s = start_v, set(), 0.001
-    monitor.update(PackSample(-1, 0.0, PACK_V, start_v), "open")
+    if weld_test:
+        monitor.update(PackSample(-200_000_000, 0.0, open_v, start_v), "open")
+        monitor.update(PackSample(-1, 0.0, PACK_V, start_v), "precharge_only")
+    else:
+        monitor.update(PackSample(-1, 0.0, open_v, start_v), "open")
     for step in range(round(pack.precharge.timeout_s / step_s)):
         if open_circuit:
             link_v, current_a = 0.0, 0.0
@@ -76,6 +85,18 @@ def test_too_slow(pack: Pack) -> None:
 
 def test_too_fast(pack: Pack) -> None:
     assert run(pack, capacitance=0.01) == {"precharge_fast"}
+
+
+@pytest.mark.parametrize("open_v", [0.0, -0.1, 0.01, 0.2])
+def test_modules_that_hung_loose_before_change_nothing(pack: Pack, open_v: float) -> None:
+    assert run(pack, open_v=open_v, start_v=0.2) == set()
+    assert run(pack, open_v=open_v, start_v=0.2, capacitance=0.01) == {"precharge_fast"}
+    assert run(pack, open_v=open_v, start_v=0.2, resistor=3.0) == {"precharge_slow"}
+
+
+def test_the_time_of_a_weld_test_before_is_none_of_the_precharge(pack: Pack) -> None:
+    assert run(pack, weld_test=True) == set()
+    assert run(pack, weld_test=True, capacitance=0.01) == {"precharge_fast"}
 
 
 def test_short(pack: Pack) -> None:

@@ -84,7 +84,7 @@ ROWS: dict[str, tuple[Reaction, int]] = {
     "crash": (NOW, 10),
     "switch_stays_open": (NOW, 10),
     "switch_stays_closed": (NOW, 10),
-    "weld": (NOW, 20),
+    "weld": (NOW, 2_000),
     "weld_negative": (NOW, 20),
     "precharge_slow": (NOW, 20),
     "precharge_fast": (NOW, 20),

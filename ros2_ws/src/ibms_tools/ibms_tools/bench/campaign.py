@@ -21,7 +21,12 @@ from rich.table import Table
 from ibms_battery.results import Result, measured, write
 from ibms_tools.campaign.case import Case
 from ibms_tools.campaign.cases import Drawing
-from ibms_tools.campaign.graph_sample import Comparison, GraphSample, suitable
+from ibms_tools.campaign.graph_sample import (
+    Comparison,
+    GraphSample,
+    restarts_result,
+    suitable,
+)
 from ibms_tools.campaign.report import (
     campaign_results,
     detection_times,
@@ -34,6 +39,7 @@ from ibms_tools.campaign.workers import run_cases
 
 _PACKS = ("robot_12s", "ev_96s", "robot_12s_modular")  # most cases on the first: it is small
 _CHANNEL = "43781"
+_SECOND_PACK_EACH = 10  # one case in the graph of so many on the second pack
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,13 +80,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: list[Result] = campaign_results(outcomes, subjects[0], uncovered, seconds)
     comparisons: list[Comparison] = []
     if options.graph:
-        comparisons = compare_with_graph(config, outcomes, options.graph, console)
-        results += graph_results(comparisons)
+        comparisons, restarts = compare_with_graph(config, outcomes, options.graph, console)
+        results += [*graph_results(comparisons), restarts_result(restarts)]
+        if len(comparisons) < options.graph:
+            console.print(f"[red]only {len(comparisons)} cases are suitable for the graph[/red]")
     if options.json:
         command = " ".join(["./ibms bench campaign", *(arguments or sys.argv[1:])])
         write(measured(command, results), options.json)
     differ = any(comparison.differences for comparison in comparisons)
-    return 1 if failed or uncovered or differ else 0
+    too_few = len(comparisons) < options.graph
+    return 1 if failed or uncovered or differ or too_few else 0
 
 
 def run_with_progress(
@@ -104,24 +113,27 @@ def run_with_progress(
 
 def compare_with_graph(
     config: Path, outcomes: Sequence[Outcome], count: int, console: Console
-) -> list[Comparison]:
-    """Run cases of the first pack through the graph, and tell what differs."""
+) -> tuple[list[Comparison], list[str]]:
+    """Run cases of two packs through the graph, tell what differs, and why it was started anew."""
     virtual = {outcome.case.number: outcome for outcome in outcomes}
-    cases = suitable([outcome.case for outcome in outcomes], _PACKS[0], count)
     domain = int(os.environ.get("ROS_DOMAIN_ID", "80"))
     comparisons: list[Comparison] = []
-    with (
-        tempfile.TemporaryDirectory(prefix="ibms_campaign_") as folder,
-        GraphSample(config, _PACKS[0], domain, _CHANNEL, Path(folder)) as sample,
-    ):
-        for case in cases:
-            comparisons.append(Comparison(virtual[case.number], sample.run(case)))
-            differences = comparisons[-1].differences
-            verdict = "; ".join(differences) or "same"
-            console.print(
-                f"graph {len(comparisons)} of {len(cases)}: {case.name}: {verdict}", soft_wrap=True
-            )
-    return comparisons
+    restarts: list[str] = []
+    of_second = count // _SECOND_PACK_EACH
+    for pack, share in ((_PACKS[0], count - of_second), (_PACKS[1], of_second)):
+        cases = suitable([outcome.case for outcome in outcomes], pack, share)
+        with (
+            tempfile.TemporaryDirectory(prefix="ibms_campaign_") as folder,
+            GraphSample(config, pack, domain, _CHANNEL, Path(folder)) as sample,
+        ):
+            for case in cases:
+                comparisons.append(Comparison(virtual[case.number], sample.run(case)))
+                verdict = "; ".join(comparisons[-1].differences) or "same"
+                console.print(
+                    f"graph {len(comparisons)} of {count}: {case.name}: {verdict}", soft_wrap=True
+                )
+            restarts += sample.restarts
+    return comparisons, restarts
 
 
 def show(

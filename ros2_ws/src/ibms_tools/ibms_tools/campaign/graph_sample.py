@@ -27,7 +27,7 @@ _STATES = {
     "charge": PackState.STATE_CHARGE,
 }
 _CLOSED = (PackState.STATE_DRIVE, PackState.STATE_CHARGE)
-_LONGEST_S = 4.0  # of a case that is taken
+_LONGEST_S = 7.0  # of a case that is taken
 _LATER_S = 0.5  # on a real computer, and until all have told
 _RECOVERY_S = 20.0
 # What they do to the cells does not end with them, so that no further case could follow.
