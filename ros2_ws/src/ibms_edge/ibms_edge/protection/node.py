@@ -12,8 +12,9 @@ from msgspec import Meta, Struct
 
 from ibms_battery.clock import Clock
 from ibms_battery.pack import load_pack
-from ibms_edge.protection.engine import ActiveFault, Verdict
+from ibms_edge.protection.engine import Verdict
 from ibms_edge.protection.judge import Judge
+from ibms_edge.protection.rows import ActiveFault
 from ibms_edge.protection.table import Level, Reaction, load_table
 from ibms_msgs.msg import Event, ProtectionStatus
 from ibms_msgs.srv import ClearFaults

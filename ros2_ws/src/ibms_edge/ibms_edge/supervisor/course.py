@@ -85,6 +85,6 @@ class Course:
         self._blamed = _NOBODY
 
 
-def name_of(state: State) -> str:
-    """A state for people."""
-    return state.name.lower()
+def name_of(state: int) -> str:
+    """A state for people, also one that does not exist."""
+    return State(state).name.lower() if state in frozenset(State) else f"state {state}"

@@ -10,6 +10,7 @@ from ibms_battery.clock import NS_PER_S, Clock
 from ibms_battery.pack import load_pack
 from ibms_edge.protection.samples import measured_current_a
 from ibms_edge.protection.table import Diagnosis, table_of
+from ibms_edge.supervisor.course import name_of
 from ibms_edge.supervisor.inputs import Fault
 from ibms_edge.supervisor.machine import PackSupervisor
 from ibms_edge.supervisor.states import State, Substate
@@ -126,7 +127,7 @@ class PackSupervisorNode(BmsNode[PackSupervisorParameters]):
         self._tell(
             Event.KIND_REQUEST,
             Event.SEVERITY_INFO if code == 0 else Event.SEVERITY_WARNING,
-            f"{request.requester or 'somebody'} asks for state {request.state}: {text}",
+            f"{request.requester or 'somebody'} asks for {name_of(request.state)}: {text}",
         )
         self._step()
         return response

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from ibms_edge.events.node import FRAME_TOPICS, EventRecorder
-from ibms_edge.events.reader import EventReader
+from ibms_edge.events.reader import EventReader, FrameInfo
+from ibms_edge.events.records import Recorded
 from ibms_edge.events.store import EventStore
 from ibms_edge.protection.node import Protection
 from ibms_msgs.msg import (
@@ -33,6 +34,16 @@ LOCKED, ALSO_LOCKED = 106, 118  # deep discharge, thermal runaway
 
 def path_of(folder: Path) -> Path:
     return folder / "robot_12s.events.sqlite"
+
+
+def freeze_frame(folder: Path) -> tuple[FrameInfo, list[Recorded]]:
+    """Of the newest opening."""
+    with EventReader(path_of(folder)) as reader:
+        stored = reader.opening(0)
+        assert stored is not None
+        info = reader.frame_of(stored)
+        assert info is not None
+        return info, reader.messages(info)
 
 
 def begin(start: Start, folder: Path) -> Any:
@@ -129,12 +140,7 @@ def test_an_opening_is_explained(start: Start, tmp_path: Path) -> None:
 def test_the_freeze_frame_holds_each_message_as_it_came(start: Start, tmp_path: Path) -> None:
     alone = begin(start, tmp_path)
     drive_and_open(alone)
-    with EventReader(path_of(tmp_path)) as reader:
-        stored = reader.opening(0)
-        assert stored is not None
-        info = reader.frame_of(stored)
-        assert info is not None
-        messages = reader.messages(info)
+    info, messages = freeze_frame(tmp_path)
     assert info.complete
     assert (info.first_ns - info.trigger_ns) / 1e9 == pytest.approx(-10.0)
     assert (info.last_ns - info.trigger_ns) / 1e9 == pytest.approx(5.0, abs=0.11)
@@ -164,12 +170,7 @@ def test_a_replay_of_a_freeze_frame_may_close(start: Start, tmp_path: Path) -> N
     command = SwitchCommand(configuration="open", reason=SwitchCommand.REASON_REQUEST)
     alone.hear("switch/command", command)
     alone.node.stop()
-    with EventReader(path_of(tmp_path)) as reader:
-        stored = reader.opening(0)
-        assert stored is not None
-        info = reader.frame_of(stored)
-        assert info is not None
-        messages = reader.messages(info)
+    _, messages = freeze_frame(tmp_path)
     protection = start(Protection)
     for message in messages:
         protection.node.advance(message.received_ns)

@@ -45,6 +45,15 @@ class Recorder:
         """SQLite's own limit: no further page can be had."""
         self.writer.submit("disk", lambda store: _limit(store, 1 if full else 1_000_000))
 
+    def stand_still(self) -> threading.Event:
+        """The disk takes nothing until the event is set, while more comes than has place."""
+        moves = threading.Event()
+        self.writer.start()
+        self.writer.submit("slow", lambda store: moves.wait(10.0))
+        for number in range(2500):
+            self.add(number)  # returns at once
+        return moves
+
     def stored(self) -> list[int]:
         with EventReader(self.path) as reader:
             return [each.boot_ns for each in reader.newest(10_000)]
@@ -136,14 +145,10 @@ def test_damage_while_it_runs_is_found_and_the_event_goes_to_the_new_file(
 
 def test_a_disk_that_stands_still_holds_up_nobody(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "e.sqlite")
-    recorder.writer.start()
-    stands_still = threading.Event()
-    recorder.writer.submit("slow", lambda store: stands_still.wait(10.0))
-    for number in range(2500):
-        recorder.add(number)  # returns at once
+    disk = recorder.stand_still()
     assert recorder.writer.lost["events"] > 400
     assert recorder.writer.problem == "the disk is too slow"
-    stands_still.set()
+    disk.set()
     recorder.writer.stop()
     stored = recorder.stored()
     assert len(stored) + recorder.writer.lost["events"] == 2500
@@ -200,13 +205,9 @@ def test_what_is_kept_and_can_never_be_stored_holds_up_nothing(recorder: Recorde
 
 def test_what_is_kept_needs_no_place_in_a_full_queue(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "e.sqlite")
-    recorder.writer.start()
-    stands_still = threading.Event()
-    recorder.writer.submit("slow", lambda store: stands_still.wait(10.0))
-    for number in range(2500):
-        recorder.add(number)
+    disk = recorder.stand_still()
     recorder.keep(9000)
-    stands_still.set()
+    disk.set()
     recorder.writer.stop()
     assert 9000 in recorder.stored()
 

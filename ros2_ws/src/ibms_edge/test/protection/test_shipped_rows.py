@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from ibms_battery.pack import load_pack
-from ibms_edge.protection.engine import ActiveFault, ProtectionEngine
+from ibms_edge.protection.engine import ProtectionEngine
+from ibms_edge.protection.rows import ActiveFault
 from ibms_edge.protection.signals import SIGNALS, Source
 from ibms_edge.protection.table import Diagnosis, Direction, Level, Reaction, StateName, load_table
 

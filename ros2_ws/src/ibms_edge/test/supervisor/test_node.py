@@ -127,6 +127,14 @@ def test_a_refusal_names_the_fault_by_the_table(supervised: Supervised) -> None:
     assert f"diagnosis {row.id}, element 7 ({row.name}: {row.text})" in answer.message
     last = supervised.events()[-1]
     assert (last.kind, last.severity) == (Event.KIND_REQUEST, Event.SEVERITY_WARNING)
+    assert last.text == f"test asks for drive: {answer.message}"
+
+
+def test_a_state_that_does_not_exist_is_refused_and_told(supervised: Supervised) -> None:
+    answer = supervised.ask(99)
+    assert (answer.success, answer.code) == (False, Code.CODE_UNKNOWN_STATE)
+    told = supervised.events()[-1]
+    assert told.text == "test asks for state 99: there is no pack state 99"
 
 
 def test_a_fault_of_another_table_has_no_name_and_no_attempt_follows_it(

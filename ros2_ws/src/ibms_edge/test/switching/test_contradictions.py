@@ -30,6 +30,15 @@ def show(bench: Bench, *masks: int) -> None:
         bench.tick(step_ms=10)
 
 
+def carry(bench: Bench, current_a: float) -> None:
+    """A current flows; from now on the contacts show what a test says."""
+    bench.run(10)
+    bench.current_a = current_a
+    bench.tick()
+    bench.follows = False
+    bench.sent.clear()
+
+
 @pytest.mark.parametrize("bounces", [1, 2])
 def test_an_auxiliary_contact_that_bounces_opens_nothing(closed: Bench, bounces: int) -> None:
     closed.run(10)
@@ -65,11 +74,7 @@ def test_a_contactor_that_drops_out_opens_with_the_third_frame(closed: Bench) ->
 
 def test_a_contact_that_bounces_is_no_opening(closed: Bench) -> None:
     """Above the break current an opening would use up the whole life of the contactor."""
-    closed.run(10)
-    closed.current_a = -300.0
-    closed.tick()
-    closed.follows = False
-    closed.sent.clear()
+    carry(closed, -300.0)
     show(closed, NEGATIVE, NEGATIVE, CLOSED, NEGATIVE, CLOSED)
     assert closed.told == []
 
@@ -134,11 +139,7 @@ def test_a_contradiction_above_the_break_current_is_held_for_the_fuse_and_ends(
 
 
 def test_a_contradiction_below_the_break_current_keeps_the_order(closed: Bench) -> None:
-    closed.run(10)
-    closed.current_a = -20.0
-    closed.tick()
-    closed.follows = False
-    closed.sent.clear()
+    carry(closed, -20.0)
     show(closed, POSITIVE, POSITIVE, POSITIVE)  # main_negative says that it is open
     assert closed.commands[-1] == NEGATIVE  # the other one suits the current
     show(closed, OPEN)

@@ -341,6 +341,12 @@ class PackUnderTest:
         """
         return float(self.can.wait_for("opened", 3.0)["at"]) - at
 
+    def wait_until_noticed(self) -> None:
+        """Wait until the supervisor knows of an opening: before that it takes no new request."""
+        self.wait_until(
+            "the supervisor sees it open", lambda: self.state != PackState.STATE_DRIVE, 2.0
+        )
+
     def stays_open(self, seconds: float) -> bool:
         """Whether nothing closes on the bus for so long."""
         try:

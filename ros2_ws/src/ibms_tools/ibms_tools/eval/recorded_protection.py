@@ -9,8 +9,9 @@ import numpy as np
 from ibms_battery.clock import NS_PER_S
 from ibms_battery.fleet_recordings import FleetRecording
 from ibms_battery.pack import Pack, Switch, Switching
-from ibms_edge.protection.engine import ActiveFault, Verdict
+from ibms_edge.protection.engine import Verdict
 from ibms_edge.protection.judge import Judge
+from ibms_edge.protection.rows import ActiveFault
 from ibms_edge.protection.samples import CellsSample, PackSample
 from ibms_edge.protection.signals import SIGNALS
 from ibms_edge.protection.table import Diagnosis, DiagnosisTable, Level, Reaction

@@ -9,8 +9,8 @@ import pytest
 
 from ibms_edge.protection.table import load_table
 from ibms_edge.switching.exchange import Reason
+from ibms_tools.bench.faults import FAULTS, begin_of, check_reason
 from ibms_tools.bench.pack_under_test import NotReachedError, PackUnderTest
-from ibms_tools.bench.reaction import FAULTS, begin_of, check_reason
 
 TABLE = load_table(Path(__file__).resolve().parents[5] / "config" / "diagnoses" / "nmc_3p.yaml")
 BY_NAME = {fault.name: fault for fault in FAULTS}
