@@ -365,7 +365,7 @@ class Judge:
         """
         pack_v = self.pack_sample.voltage_v if self.pack_sample is not None else math.nan
         known = [v for v in (pack_v, *self._cell_monitor.string_voltage_v) if math.isfinite(v)]
-        return max(1.0, *known)
+        return max([1.0, *known])  # both may be unknown
 
     def _environment_signals(self, message: EnvironmentMeasurement) -> None:
         valid = message.valid

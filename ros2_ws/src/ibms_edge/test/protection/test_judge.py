@@ -166,6 +166,22 @@ def test_insulation_is_judged_without_a_pack_voltage_too(world: World) -> None:
     assert world.first("insulation_error")
 
 
+def test_insulation_is_judged_by_one_volt_where_neither_pack_nor_cells_are_measured(
+    world: World,
+) -> None:
+    def blind(message: PackMeasurement) -> None:
+        message.valid &= ~PackMeasurement.VALID_VOLTAGE
+
+    none = array("B", bytes(world.pack.series))
+    world.change["pack"] = blind
+    world.change["cells"] = put("voltage_valid", none)
+    world.run(0.5)
+    assert "insulation_error" not in [fault.diagnosis.name for fault in world.history[-1].active]
+    world.change["insulation"] = put("resistance_ohm", 50.0)
+    world.run(1.0)
+    assert "insulation_error" in [fault.diagnosis.name for fault in world.history[-1].active]
+
+
 def test_insulation_is_judged_by_the_cells_where_loose_modules_leave_no_pack_voltage(
     world: World,
 ) -> None:

@@ -183,17 +183,24 @@ def _number(text: str, value: str) -> float:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    value = _seconds(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
     return value
 
 
 def _not_negative(text: str) -> float:
-    value = float(text)
+    value = _seconds(text)
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 0 on")
     return value
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
 
 
 def _port(text: str) -> int:

@@ -56,7 +56,7 @@ def test_a_charge_has_a_charger_and_no_load() -> None:
         (["--charge", "--pack", "ev_192s"], "ev_192s names no charger"),
         (["--charge", "--cells", __file__], "measured cells cannot be charged"),
         (["--duration", "0"], "not a positive number of seconds"),
-        (["--duration", "x"], "invalid"),
+        (["--duration", "x"], "'x' is not a number of seconds"),
         (["--bus-channel", "can0"], "not a UDP port"),
         (["--inject", "melt@5"], "no fault is called 'melt'; there are cell_voltage,"),
         (["--inject", "cell_voltage"], "is not FAULT[:ELEMENT[:VALUE]]@SECONDS"),
