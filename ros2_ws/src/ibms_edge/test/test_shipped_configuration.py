@@ -67,11 +67,14 @@ def test_protection_trips_outside_the_cells_operating_range_and_near_it(path: Pa
 @pytest.mark.parametrize("path", PACKS, ids=name_of)
 def test_silence_is_told_from_the_scan_rate_and_within_the_budget(path: Path) -> None:
     pack = load_pack(path)
-    if SwitchController(pack).monitored_only:
-        pytest.skip("its scans are too slow for the switches to be closed")
     table = load_table(CONFIG / "diagnoses" / pack.diagnoses)
     limits: dict[Signal, float] = {row.signal: row.limits.safety for row in table.diagnoses}
     timing = Timing()
-    assert 2 * pack.scan_period_s < limits["cells_age"] < 0.2
-    assert 2 * pack.pack_sample_period_s < limits["pack_age"] < 0.2
+    cells_s, sample_s = limits["cells_age"], limits["pack_age"]
+    if SwitchController(pack).monitored_only:  # it never closes: no budget
+        assert cells_s == pytest.approx(3 * pack.scan_period_s + 0.1)
+        assert sample_s == pytest.approx(3 * pack.pack_sample_period_s + 0.1)
+        return
+    assert 2 * pack.scan_period_s < cells_s < 0.2
+    assert 2 * pack.pack_sample_period_s < sample_s < 0.2
     assert timing.status_stale_s < 0.2
