@@ -172,9 +172,10 @@ def test_insulation_is_judged_by_one_volt_where_neither_pack_nor_cells_are_measu
     def blind(message: PackMeasurement) -> None:
         message.valid &= ~PackMeasurement.VALID_VOLTAGE
 
-    none = array("B", bytes(world.pack.series))
-    world.change["pack"] = blind
-    world.change["cells"] = put("voltage_valid", none)
+    def blind_to_cells(message: CellMeasurement) -> None:
+        message.voltage_valid = array("B", bytes(world.pack.series))
+
+    world.change["pack"], world.change["cells"] = blind, blind_to_cells
     world.run(0.5)
     assert "insulation_error" not in [fault.diagnosis.name for fault in world.history[-1].active]
     world.change["insulation"] = put("resistance_ohm", 50.0)
