@@ -38,7 +38,7 @@ class Seen:
 
 
 class Robot:
-    """The modular pack in drive, its limits at their height."""
+    """The modular pack in drive."""
 
     def __init__(self, loop: ClosedLoop) -> None:
         self.loop = loop
@@ -46,7 +46,7 @@ class Robot:
         self.mask = loop.pack.switching.mask_of
         loop.run(3.0)
         self.drive()
-        loop.run(10.0)
+        loop.run(1.0)
 
     def drive(self) -> None:
         loop = self.loop
@@ -122,6 +122,7 @@ def test_exactly_the_module_of_a_faulty_cell_is_bypassed_and_the_pack_drives_on(
     robot: Robot, isolate_s: float, fault: Callable[[Robot, int], None], cell: int
 ) -> None:
     loop, seen = robot.loop, robot.seen
+    loop.run(9.0)  # until the limits are at their height
     before: PackLimits = loop.newest["pack/limits"]
     pack_v = loop.newest["pack/measurement"].voltage_v
     module = cell // CELLS_PER_MODULE
