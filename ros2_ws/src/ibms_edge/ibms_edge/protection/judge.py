@@ -359,13 +359,13 @@ class Judge:
         self._sampled["insulation"] = message.boot_ns
 
     def _voltage_to_earth_v(self) -> float:
-        """Largest of pack voltage and sum of cells, at least one volt.
+        """Largest of pack voltage and sum of cells, at least one volt; NaN where both are unknown.
 
         Modules that hang loose leave no pack voltage, but will have it once they are closed.
         """
         pack_v = self.pack_sample.voltage_v if self.pack_sample is not None else math.nan
         known = [v for v in (pack_v, *self._cell_monitor.string_voltage_v) if math.isfinite(v)]
-        return max([1.0, *known])  # both may be unknown
+        return max([1.0, *known]) if known else math.nan
 
     def _environment_signals(self, message: EnvironmentMeasurement) -> None:
         valid = message.valid

@@ -40,7 +40,8 @@ class ActiveFault:
 class Row:
     """One limit of one diagnosis; arrays have one entry per element of its signal.
 
-    ``values``, ``excess`` and ``bad`` are parts of the arrays of its group, which fills them.
+    ``excess`` and ``bad`` are parts of the arrays of its group, which fills them; ``values`` is the
+    array of its signal, which the engine's user fills.
     """
 
     diagnosis: Diagnosis

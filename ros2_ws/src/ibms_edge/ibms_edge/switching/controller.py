@@ -379,33 +379,17 @@ class SwitchController(Board):
             self._bypassing, self._reason = None, Reason.REQUEST
             actions.events.append(Notice(f"cells {cells} are bypassed", is_warning=True))
             return False
-        obstacle = self._making_obstacle(index, verdict, now_ns)
-        if not obstacle:
+        if verdict.close_allowed:
             self._placed |= {index}
             self._command(
                 self._commanded, self._mask | ways.closes, Reason.ISOLATE, now_ns, actions
             )
         elif now_ns - self._bypassing_since_ns > self._ns(self.timing.status_stale_s):
             actions.events.append(
-                Notice(f"cells {cells} cannot be bypassed: {obstacle}", is_warning=True)
+                Notice(f"cells {cells} cannot be bypassed: closing is not allowed", is_warning=True)
             )
             self._open(Reason.ISOLATE, False, now_ns, actions)
         return True
-
-    def _making_obstacle(self, index: int, verdict: VerdictInput, now_ns: int) -> str:
-        """What forbids to make a bypass after its break was seen; "" if nothing."""
-        if not verdict.close_allowed:
-            return "closing is not allowed"
-        if self._pack.parallel_strings > 1:
-            return ""  # the others carry on
-        since_ns = self._source_since_ns
-        assert since_ns is not None  # the break is verified
-        current_a = self._currents.since_a(since_ns, now_ns)
-        if math.isnan(current_a):
-            return "the current is not measured"
-        if abs(current_a) > self.timing.broken_a:
-            return f"{current_a:.1f} A flow on though its series switches say that they are open"
-        return ""
 
     def _begins_bypass(
         self, index: int, verdict: VerdictInput, now_ns: int, actions: Actions

@@ -30,11 +30,6 @@ class CurrentHistory:
         boot_ns, current_a = self._samples[-1]
         return current_a if -1_000_000 <= now_ns - boot_ns <= _STALE_NS else math.nan
 
-    def since_a(self, start_ns: int, now_ns: int) -> float:
-        """Current of the newest sample if it is not from before ``start_ns`` [A]; else NaN."""
-        taken_since = bool(self._samples) and self._samples[-1][0] >= start_ns
-        return self.present_a(now_ns) if taken_since else math.nan
-
     def at_opening_a(self, feedback_ns: int) -> float:
         """Current that a contact broke which feedback of ``feedback_ns`` first shows open [A]."""
         for boot_ns, current_a in reversed(self._samples):

@@ -128,9 +128,6 @@ class Timing:
     # latest after the limit.
     order_margin_s: float = 0.01
     order_limit_s: float = 0.03
-    # A bypass is made once this little flows [A] after the break: with more, its series switch is
-    # welded whatever its contact says, and the bypass would short the module.
-    broken_a: float = 1.0
 
 
 def is_ahead(number: int, reference: int) -> bool:

@@ -166,7 +166,7 @@ def test_insulation_is_judged_without_a_pack_voltage_too(world: World) -> None:
     assert world.first("insulation_error")
 
 
-def test_insulation_is_judged_by_one_volt_where_neither_pack_nor_cells_are_measured(
+def test_insulation_that_nothing_relates_to_a_voltage_neither_trips_nor_clears(
     world: World,
 ) -> None:
     def blind(message: PackMeasurement) -> None:
@@ -175,12 +175,20 @@ def test_insulation_is_judged_by_one_volt_where_neither_pack_nor_cells_are_measu
     def blind_to_cells(message: CellMeasurement) -> None:
         message.voltage_valid = array("B", bytes(world.pack.series))
 
+    def names() -> list[str]:
+        return [fault.diagnosis.name for fault in world.history[-1].active]
+
+    world.change["insulation"] = put("resistance_ohm", 100.0)
     world.change["pack"], world.change["cells"] = blind, blind_to_cells
-    world.run(0.5)
-    assert "insulation_error" not in [fault.diagnosis.name for fault in world.history[-1].active]
-    world.change["insulation"] = put("resistance_ohm", 50.0)
     world.run(1.0)
-    assert "insulation_error" in [fault.diagnosis.name for fault in world.history[-1].active]
+    assert "insulation_warning" not in names()
+    del world.change["pack"], world.change["cells"]
+    world.run(1.0)
+    assert "insulation_warning" in names()
+    world.change["pack"], world.change["cells"] = blind, blind_to_cells
+    world.change["insulation"] = put("resistance_ohm", 1e6)
+    world.run(30.0)
+    assert "insulation_warning" in names()
 
 
 def test_insulation_is_judged_by_the_cells_where_loose_modules_leave_no_pack_voltage(

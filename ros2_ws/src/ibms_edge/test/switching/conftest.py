@@ -26,7 +26,6 @@ class Bench:
         self.wish = RequestInput(self.now_ns, 1, "open", False)
         self.healthy = VerdictInput(self.now_ns, self.scan, True, False, True, 0xC0FFEE)
         self.follows = True
-        self.is_welded = False  # the current flows on though contacts say that they are open
         self.current_a: float | None = None  # as the pack sensor says; None: it is silent
         self.sent: list[Actions] = []
 
@@ -50,18 +49,8 @@ class Bench:
             self.board = replace(self.board, boot_ns=self.now_ns)
             self.controller.feedback(self.board)
         if self.current_a is not None:
-            flows = self.is_welded or not self._is_broken(self.board.closed)
-            self.controller.current(self.now_ns, self.current_a if flows else 0.0)
+            self.controller.current(self.now_ns, self.current_a)
         return self.step()
-
-    def _is_broken(self, closed: int) -> bool:
-        """Whether a module is neither in the circuit nor bypassed."""
-        switching = self.pack.switching
-        return any(
-            not closed & switching.mask_of(bypass.opens)
-            and not closed & switching.mask_of(bypass.closes)
-            for bypass in switching.bypasses
-        )
 
     def step(self) -> Actions:
         actions = self.controller.step(self.now_ns)

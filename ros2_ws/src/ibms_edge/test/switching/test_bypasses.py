@@ -35,7 +35,6 @@ def bypasses(modular: Pack) -> Bypasses:
 def closed(modular: Pack, make_bench: Callable[[Pack], Bench]) -> Bench:
     bench = make_bench(modular)
     bench.board = replace(bench.board, link_voltage_v=0.0)
-    bench.current_a = -6.0
     bench.close()
     bench.sent.clear()
     return bench
@@ -181,35 +180,6 @@ def test_a_permission_that_ends_between_the_steps_opens_the_pack(
     closed.run(20)
     assert closed.commands == [masks["broken"], 0]
     assert any("cannot be bypassed" in text for text in closed.told)
-
-
-@pytest.mark.parametrize("current_a", [-6.0, 1.2, None], ids=str)
-def test_a_bypass_is_made_only_once_the_current_is_seen_gone(
-    closed: Bench, masks: dict[str, int], current_a: float | None
-) -> None:
-    """Its series switch may be welded whatever its contact says: the bypass would short it."""
-    closed.current_a, closed.is_welded = current_a, True
-    closed.tick()
-    isolate(closed, CELL)
-    began_ns = closed.now_ns
-    while closed.controller.commanded_mask:
-        closed.tick()
-    assert closed.now_ns - began_ns <= 240 * MS  # 180, a step of 20, order of contactors 30
-    assert masks["broken"] in closed.commands
-    assert not any(mask & masks["bypass"] for mask in closed.commands)
-    flows = "the current is not measured" if current_a is None else f"{current_a:.1f} A flow on"
-    assert any(f"cannot be bypassed: {flows}" in text for text in closed.told)
-
-
-def test_a_current_of_before_the_break_says_nothing(closed: Bench, masks: dict[str, int]) -> None:
-    isolate(closed, CELL)
-    closed.tick()
-    closed.current_a = None
-    closed.run(3)
-    assert closed.controller.commanded_mask == masks["broken"]
-    closed.current_a = -6.0
-    closed.tick()
-    assert closed.controller.commanded_mask == masks["around"]
 
 
 def test_opening_is_never_delayed_by_a_bypass(closed: Bench, masks: dict[str, int]) -> None:

@@ -30,12 +30,6 @@ def test_the_present_current_is_that_of_the_newest_sample_for_100_ms(
     assert isnan(history.present_a(60 * MS))
 
 
-def test_a_sample_of_before_counts_for_nothing(history: CurrentHistory) -> None:
-    assert history.since_a(50 * MS, 60 * MS) == 5.0
-    assert isnan(history.since_a(51 * MS, 60 * MS))
-    assert isnan(history.since_a(50 * MS, 151 * MS))
-
-
 def test_the_current_at_an_opening_is_the_last_before_the_contact_parted(
     history: CurrentHistory,
 ) -> None:
@@ -48,5 +42,4 @@ def test_the_current_at_an_opening_is_the_last_before_the_contact_parted(
 
 def test_without_samples_nothing_is_known() -> None:
     assert isnan(CurrentHistory().present_a(0))
-    assert isnan(CurrentHistory().since_a(0, 0))
     assert isnan(CurrentHistory().at_opening_a(0))
