@@ -58,7 +58,7 @@ def apply(wanted: RealTime) -> list[str]:
     if wanted.cpus:
         refusals.append(_pin(parse_cpus(wanted.cpus)))
     if wanted.lock_memory:
-        refusals.append(_lock_memory())
+        refusals.append(lock_memory())
     if wanted.scheduling != "ordinary":
         refusals.append(request_real_time(wanted.priority, _POLICIES[wanted.scheduling]))
     return [refusal for refusal in refusals if refusal]
@@ -100,7 +100,8 @@ def _pin(cpus: set[int]) -> str:
     return ""
 
 
-def _lock_memory() -> str:
+def lock_memory() -> str:
+    """Keep all memory of this process in RAM; returns why the system refuses, or an empty text."""
     remedy = f"permit it by 'memlock unlimited' for this user in {_LIMITS}"
     if not may_lock_memory():
         return f"the system does not permit locked memory, so paging may delay it; {remedy}"

@@ -1,63 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drives for a long time and counts openings that nothing needed, and the host's own stalls."""
 
-import heapq
 import os
 import queue
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 
 from rich.console import Console
 
 from ibms_battery.results import Result
 from ibms_msgs.msg import PackState
+from ibms_tools.bench.host_watch import HostWatch
 from ibms_tools.bench.pack_under_test import NotReachedError, PackUnderTest
 
-_SLEEP_S = 0.001
-_KEPT = 5
 _REPORT_S = 60.0
 _TELLING_S = 0.5  # until the supervisor has told why
 _BLIND_S = 3.0  # the observer tells of new scans once per second
 _BUSY = "while True: pass"
+# An opening this soon after a stall that long is the host's doing: what keeps the pack closed bears
+# 180 ms without a sign of life, of which the usual rhythm of messages takes the rest.
+_STALL_COUNTS_S = 0.1
+_AFTER_STALL_S = 2.0
 
 
-class StallWatch:
-    """A thread that sleeps 1 ms again and again and keeps the largest gaps; and stolen time."""
+@dataclass(frozen=True)
+class Opening:
+    """An opening that nothing needed, or a moment in which nobody would have seen one."""
 
-    def __init__(self) -> None:
-        self.gaps_s: list[float] = []  # largest last
-        self._stop = threading.Event()
-        self._stolen = stolen_s()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
+    text: str
+    stall_s: float  # longest of the host just before
 
-    def end(self) -> float:
-        """Stop; returns the time that the host gave to others meanwhile, over all cores [s]."""
-        self._stop.set()
-        self._thread.join(1.0)
-        self.gaps_s.sort()
-        return stolen_s() - self._stolen
+    @property
+    def by_host(self) -> bool:
+        """Whether the host stood still long enough to be its cause."""
+        return self.stall_s >= _STALL_COUNTS_S
 
-    def _watch(self) -> None:
-        last = time.monotonic()
-        while not self._stop.is_set():
-            time.sleep(_SLEEP_S)
-            now = time.monotonic()
-            heapq.heappush(self.gaps_s, now - last)
-            if len(self.gaps_s) > _KEPT:
-                heapq.heappop(self.gaps_s)
-            last = now
-
-
-def stolen_s() -> float:
-    """Time that the hypervisor gave to others, over all cores since the start [s]."""
-    fields = Path("/proc/stat").read_text().splitlines()[0].split()
-    return int(fields[8]) / os.sysconf("SC_CLK_TCK")
+    def __str__(self) -> str:
+        stall = (
+            f" (the host stood still for {1000.0 * self.stall_s:.0f} ms)" if self.by_host else ""
+        )
+        return self.text + stall
 
 
 @contextmanager
@@ -82,20 +68,37 @@ def measure_availability(
     what = "loaded" if is_loaded else "drive"
     console.print(f"[bold]availability[/bold], {what}: {seconds:.0f} s")
     watch = DriveWatch(running)
-    running.can.clear()
-    running.drive()
-    stalls = StallWatch()
-    openings: list[str] = []
-    start_s = time.monotonic()
-    if is_loaded:
-        with busy_cores():
-            _drive(watch, start_s + seconds, openings, console)
-    else:
-        _drive(watch, start_s + seconds, openings, console)
-    stolen = stalls.end()
-    gaps_ms = ", ".join(f"{1000.0 * gap:.1f}" for gap in reversed(stalls.gaps_s))
-    console.print(f"largest stalls of the host: {gaps_ms} ms; stolen {stolen:.2f} s")
-    name = f"availability.{prefix}{what}"
+    openings: list[Opening] = []
+    with HostWatch() as host:
+        running.can.clear()
+        running.drive()
+        end_s = time.monotonic() + seconds
+        if is_loaded:
+            with busy_cores():
+                _drive(watch, host, end_s, openings, console)
+        else:
+            _drive(watch, host, end_s, openings, console)
+        stolen_s = host.stolen_s
+    return _results(f"availability.{prefix}{what}", seconds, host, stolen_s, openings, console)
+
+
+def _results(
+    name: str,
+    seconds: float,
+    host: HostWatch,
+    stolen_s: float,
+    openings: list[Opening],
+    console: Console,
+) -> list[Result]:
+    how = "of a process per core at the highest real-time priority"
+    if host.refused:
+        how = f"of a process per core; {host.refused}"
+    stalls = [stall for stall in host.stalls if stall.length_s >= _STALL_COUNTS_S]
+    console.print(
+        f"longest stall of the host: {1000.0 * host.longest():.0f} ms; "
+        f"{len(stalls)} of {1000.0 * _STALL_COUNTS_S:g} ms or more; stolen {stolen_s:.2f} s"
+    )
+    own = [opening for opening in openings if not opening.by_host]
     return [
         Result(
             f"{name}.openings",
@@ -103,17 +106,26 @@ def measure_availability(
             "1",
             "== 0",
             f"in {seconds:.0f} s, crashes and moments that nobody watched included; "
-            f"largest stall of the host {1000.0 * stalls.gaps_s[-1]:.1f} ms; {openings[:5]}",
+            f"{[str(opening) for opening in openings[:5]]}",
+        ),
+        Result(
+            f"{name}.openings_of_its_own",
+            len(own),
+            "1",
+            "== 0",
+            f"without a stall of the host of {1000.0 * _STALL_COUNTS_S:g} ms or more in the "
+            f"{_AFTER_STALL_S:g} s before; {[str(opening) for opening in own[:5]]}",
         ),
         Result(f"{name}.duration", round(seconds, 1), "s", None, ""),
+        Result(f"{name}.host.longest_stall", round(1000.0 * host.longest(), 1), "ms", None, how),
         Result(
-            f"{name}.host.largest_stall",
-            round(1000.0 * stalls.gaps_s[-1], 1),
-            "ms",
+            f"{name}.host.stalls",
+            len(stalls),
+            "1",
             None,
-            f"of a thread that sleeps 1 ms, at normal priority; the largest: {gaps_ms} ms",
+            f"of {1000.0 * _STALL_COUNTS_S:g} ms or more, {how}",
         ),
-        Result(f"{name}.host.stolen", round(stolen, 2), "s", None, "/proc/stat, all cores"),
+        Result(f"{name}.host.stolen", round(stolen_s, 2), "s", None, "/proc/stat, all cores"),
     ]
 
 
@@ -170,7 +182,9 @@ class DriveWatch:
         return {p.spec.label: p.pid for p in processes if p.pid is not None}
 
 
-def _drive(watch: DriveWatch, end_s: float, openings: list[str], console: Console) -> None:
+def _drive(
+    watch: DriveWatch, host: HostWatch, end_s: float, openings: list[Opening], console: Console
+) -> None:
     next_s = time.monotonic() + _REPORT_S
     while (now_s := time.monotonic()) < end_s:
         if now_s >= next_s:
@@ -180,14 +194,15 @@ def _drive(watch: DriveWatch, end_s: float, openings: list[str], console: Consol
             event = watch.running.can.events.get(timeout=min(1.0, end_s - now_s))["event"]
         except queue.Empty:
             event = ""
-        problems = watch.problems()
+        problems, noticed_s = watch.problems(), time.monotonic()
         if event != "contacts_open" and not problems:
             continue
         time.sleep(_TELLING_S)
-        openings.append("; ".join(watch.problems() or problems) or "open, and closed again")
+        text = "; ".join(watch.problems() or problems) or "open, and closed again"
+        openings.append(Opening(text, host.longest(noticed_s - _AFTER_STALL_S)))
         console.print(f"[red]opened[/red]: {openings[-1]}; {watch.running.texts()[-4:]}")
         try:
             watch.drive_again()
         except NotReachedError as error:
-            openings.append(f"did not drive again: {error}")
+            openings.append(Opening(f"did not drive again: {error}", 0.0))
             return

@@ -25,6 +25,7 @@ from types import FrameType
 
 import can
 
+from ibms_battery.threads import die_with_parent
 from ibms_end.can.bus import BusConfiguration, open_bus
 from ibms_end.can.codec import FrameDecoder, data_id_of, find_message, load_databases
 
@@ -184,7 +185,9 @@ def main() -> int:
     parser.add_argument("--bus-channel", required=True)
     for field in fields(Limits):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=float, required=True)
+    parser.add_argument("--parent", type=int, required=True, help="process with which it ends")
     arguments = parser.parse_args()
+    die_with_parent(arguments.parent)
     stopping = False
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

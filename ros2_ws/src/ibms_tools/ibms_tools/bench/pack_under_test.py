@@ -87,6 +87,8 @@ class CanWatch:
                 str(modules),
                 "--bus-channel",
                 channel,
+                "--parent",
+                str(os.getpid()),
             ],
             stdout=subprocess.PIPE,
             text=True,

@@ -15,20 +15,9 @@ from rich.console import Console
 from ibms_battery.results import Result
 from ibms_msgs.msg import PackState
 from ibms_tools.bench import availability
-from ibms_tools.bench.availability import StallWatch, busy_cores, measure_availability
+from ibms_tools.bench.availability import busy_cores, measure_availability
+from ibms_tools.bench.host_watch import HostWatch, Stall
 from ibms_tools.bench.pack_under_test import NotReachedError, PackUnderTest
-
-
-def test_stalls_are_found_and_the_largest_is_last() -> None:
-    watch = StallWatch()
-    end = time.monotonic() + 0.3
-    while time.monotonic() < end:
-        pass
-    stolen_s = watch.end()
-    assert 1 <= len(watch.gaps_s) <= 5
-    assert watch.gaps_s == sorted(watch.gaps_s)
-    assert watch.gaps_s[-1] >= 0.001  # it sleeps so long at least
-    assert stolen_s >= 0.0
 
 
 def test_one_busy_process_per_core_that_ends_with_the_block() -> None:
@@ -37,6 +26,9 @@ def test_one_busy_process_per_core_that_ends_with_the_block() -> None:
         started = set(psutil.Process().children()) - before
         assert len(started) == len(os.sched_getaffinity(0))
     assert not any(process.is_running() for process in started)
+
+
+_NO_HOST = {"refused": "", "_stolen_s": 0.0, "_processes": []}
 
 
 class FakeRunning:
@@ -84,11 +76,39 @@ def running(monkeypatch: pytest.MonkeyPatch) -> FakeRunning:
     return FakeRunning()
 
 
-def openings_of(running: FakeRunning) -> Result:
+def figures_of(running: FakeRunning) -> dict[str, Result]:
     pack = cast(PackUnderTest, running)
     results = measure_availability(pack, 0.1, False, "", Console(quiet=True))
-    assert results[0].name == "availability.drive.openings"
-    return results[0]
+    return {result.name.removeprefix("availability.drive."): result for result in results}
+
+
+def openings_of(running: FakeRunning) -> Result:
+    return figures_of(running)["openings"]
+
+
+@pytest.mark.parametrize(
+    ("age_s", "length_s", "own"), [(0.0, 0.35, 0), (0.0, 0.09, 1), (3.0, 0.35, 1)]
+)
+def test_an_opening_after_a_long_stall_of_the_host_counts_but_is_not_its_own(
+    running: FakeRunning,
+    monkeypatch: pytest.MonkeyPatch,
+    age_s: float,
+    length_s: float,
+    own: int,
+) -> None:
+    monkeypatch.setattr(HostWatch, "__enter__", lambda self: self)
+    stall = Stall(time.monotonic() - age_s, length_s)
+    monkeypatch.setattr(
+        HostWatch, "__init__", lambda self: vars(self).update(_NO_HOST, stalls=[stall])
+    )
+    running.happens = lambda: running.can.events.put({"event": "contacts_open"})
+    figures = figures_of(running)
+    assert figures["openings"].value == 1
+    assert not figures["openings"].met
+    assert figures["openings_of_its_own"].value == own
+    assert ("stood still for 350 ms" in figures["openings"].context) == (own == 0)
+    assert figures["host.longest_stall"].value == pytest.approx(1000.0 * length_s)
+    assert figures["host.stalls"].value == (length_s >= 0.1)
 
 
 def test_a_watched_drive_has_no_opening(running: FakeRunning) -> None:
