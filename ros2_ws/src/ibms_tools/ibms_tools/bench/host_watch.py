@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -47,7 +48,7 @@ class HostWatch:
             self._processes.append(process)
             assert process.stdout is not None
             self.refused = json.loads(process.stdout.readline())["refused"]
-            start_thread(f"host_watch_{core}", lambda process=process: self._read(process))
+            start_thread(f"host_watch_{core}", partial(self._read, process))
         return self
 
     def __exit__(

@@ -28,9 +28,6 @@ def test_one_busy_process_per_core_that_ends_with_the_block() -> None:
     assert not any(process.is_running() for process in started)
 
 
-_NO_HOST = {"refused": "", "_stolen_s": 0.0, "_processes": []}
-
-
 class FakeRunning:
     """A pack that drives and is seen; ``happens`` is called when it begins to drive."""
 
@@ -96,11 +93,11 @@ def test_an_opening_after_a_long_stall_of_the_host_counts_but_is_not_its_own(
     length_s: float,
     own: int,
 ) -> None:
-    monkeypatch.setattr(HostWatch, "__enter__", lambda self: self)
-    stall = Stall(time.monotonic() - age_s, length_s)
-    monkeypatch.setattr(
-        HostWatch, "__init__", lambda self: vars(self).update(_NO_HOST, stalls=[stall])
-    )
+    def stand_still(host: HostWatch) -> HostWatch:
+        host.stalls.append(Stall(time.monotonic() - age_s, length_s))
+        return host
+
+    monkeypatch.setattr(HostWatch, "__enter__", stand_still)
     running.happens = lambda: running.can.events.put({"event": "contacts_open"})
     figures = figures_of(running)
     assert figures["openings"].value == 1
