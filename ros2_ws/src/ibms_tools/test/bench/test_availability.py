@@ -70,6 +70,7 @@ class FakeRunning:
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch) -> FakeRunning:
     monkeypatch.setattr(availability, "_TELLING_S", 0.01)
+    monkeypatch.setattr(HostWatch, "__enter__", lambda host: host)  # a host that never stalls
     return FakeRunning()
 
 
