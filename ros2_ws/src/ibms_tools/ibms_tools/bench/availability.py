@@ -21,10 +21,11 @@ _REPORT_S = 60.0
 _TELLING_S = 0.5  # until the supervisor has told why
 _BLIND_S = 3.0  # the observer tells of new scans once per second
 _BUSY = "while True: pass"
-# An opening this soon after a stall that long is the host's doing: what keeps the pack closed bears
-# 180 ms without a sign of life, of which the usual rhythm of messages takes the rest.
-_STALL_COUNTS_S = 0.1
-_AFTER_STALL_S = 2.0
+# An opening this soon after the host withheld a core for so long is the host's doing: the chain
+# bears 180 ms without a sign of life, of which the usual rhythm of messages takes the rest.
+_WITHHELD_S = 0.1
+_WINDOW_S = 0.3
+_AFTER_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,15 @@ class Opening:
     """An opening that nothing needed, or a moment in which nobody would have seen one."""
 
     text: str
-    stall_s: float  # longest of the host just before
+    withheld_s: float  # most that the host withheld a core just before
 
     @property
     def by_host(self) -> bool:
-        """Whether the host stood still long enough to be its cause."""
-        return self.stall_s >= _STALL_COUNTS_S
+        """Whether the host withheld a core for long enough to be its cause."""
+        return self.withheld_s >= _WITHHELD_S
 
     def __str__(self) -> str:
-        stall = (
-            f" (the host stood still for {1000.0 * self.stall_s:.0f} ms)" if self.by_host else ""
-        )
-        return self.text + stall
+        return f"{self.text} (host: {1000.0 * self.withheld_s:.0f} ms withheld)"
 
 
 @contextmanager
@@ -93,10 +91,10 @@ def _results(
     how = "of a process per core at the highest real-time priority"
     if host.refused:
         how = f"of a process per core; {host.refused}"
-    stalls = [stall for stall in host.stalls if stall.length_s >= _STALL_COUNTS_S]
+    withheld_s = host.withheld(0.0, _WINDOW_S)
     console.print(
-        f"longest stall of the host: {1000.0 * host.longest():.0f} ms; "
-        f"{len(stalls)} of {1000.0 * _STALL_COUNTS_S:g} ms or more; stolen {stolen_s:.2f} s"
+        f"longest stall of the host: {1000.0 * host.longest():.0f} ms; of a core withheld: "
+        f"{1000.0 * withheld_s:.0f} ms in {1000.0 * _WINDOW_S:g} ms; stolen {stolen_s:.2f} s"
     )
     own = [opening for opening in openings if not opening.by_host]
     return [
@@ -113,17 +111,17 @@ def _results(
             len(own),
             "1",
             "== 0",
-            f"without a stall of the host of {1000.0 * _STALL_COUNTS_S:g} ms or more in the "
-            f"{_AFTER_STALL_S:g} s before; {[str(opening) for opening in own[:5]]}",
+            f"before which the host withheld less than {1000.0 * _WITHHELD_S:g} ms of each core in "
+            f"any {1000.0 * _WINDOW_S:g} ms of {_AFTER_S:g} s; {[str(one) for one in own[:5]]}",
         ),
         Result(f"{name}.duration", round(seconds, 1), "s", None, ""),
         Result(f"{name}.host.longest_stall", round(1000.0 * host.longest(), 1), "ms", None, how),
         Result(
-            f"{name}.host.stalls",
-            len(stalls),
-            "1",
+            f"{name}.host.withheld",
+            round(1000.0 * withheld_s, 1),
+            "ms",
             None,
-            f"of {1000.0 * _STALL_COUNTS_S:g} ms or more, {how}",
+            f"most of one core in any {1000.0 * _WINDOW_S:g} ms, {how}",
         ),
         Result(f"{name}.host.stolen", round(stolen_s, 2), "s", None, "/proc/stat, all cores"),
     ]
@@ -199,7 +197,7 @@ def _drive(
             continue
         time.sleep(_TELLING_S)
         text = "; ".join(watch.problems() or problems) or "open, and closed again"
-        openings.append(Opening(text, host.longest(noticed_s - _AFTER_STALL_S)))
+        openings.append(Opening(text, host.withheld(noticed_s - _AFTER_S, _WINDOW_S)))
         console.print(f"[red]opened[/red]: {openings[-1]}; {watch.running.texts()[-4:]}")
         try:
             watch.drive_again()

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import deque
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ _STALL_S = 0.02  # shorter ones are not told
 class Stall(NamedTuple):
     """A time in which a core did nothing for the watch."""
 
+    core: int
     end_s: float  # monotonic
     length_s: float
 
@@ -66,10 +68,29 @@ class HostWatch:
         """Time that the hypervisor gave to others since the start, over all cores [s]."""
         return _stolen_s() - self._stolen_s
 
-    def longest(self, since_s: float = 0.0) -> float:
-        """Longest stall that ended after ``since_s`` on the monotonic clock [s]; 0 if none."""
-        lengths = (stall.length_s for stall in list(self.stalls) if stall.end_s > since_s)
-        return max(lengths, default=0.0)
+    def longest(self) -> float:
+        """Longest stall [s]; 0 if there was none."""
+        return max((stall.length_s for stall in list(self.stalls)), default=0.0)
+
+    def withheld(self, since_s: float, window_s: float) -> float:
+        """Most time that one core was withheld in any ``window_s`` [s].
+
+        Args:
+            since_s: monotonic time; windows that end before are left out.
+            window_s: length of the window [s].
+        """
+        recent: dict[int, deque[Stall]] = {}  # by core, those that reach into the window
+        most_s = 0.0
+        for stall in sorted(self.stalls, key=lambda stall: stall.end_s):
+            window = recent.setdefault(stall.core, deque())
+            window.append(stall)
+            begin_s = stall.end_s - window_s
+            while window[0].end_s <= begin_s:
+                window.popleft()
+            if stall.end_s > since_s:
+                inside = (each.end_s - max(begin_s, each.end_s - each.length_s) for each in window)
+                most_s = max(most_s, sum(inside))
+        return most_s
 
     def _read(self, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None
@@ -97,7 +118,8 @@ def main() -> None:
         time.sleep(_SLEEP_S)
         now_s = time.monotonic()
         if now_s - last_s >= _STALL_S:
-            print(json.dumps({"end_s": now_s, "length_s": now_s - last_s}), flush=True)
+            stall = Stall(options.core, now_s, now_s - last_s)
+            print(json.dumps(stall._asdict()), flush=True)
             now_s = time.monotonic()
         last_s = now_s
 

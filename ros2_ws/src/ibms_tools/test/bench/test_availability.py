@@ -87,7 +87,7 @@ def openings_of(running: FakeRunning) -> Result:
 @pytest.mark.parametrize(
     ("age_s", "length_s", "own"), [(0.0, 0.35, 0), (0.0, 0.09, 1), (3.0, 0.35, 1)]
 )
-def test_an_opening_after_a_long_stall_of_the_host_counts_but_is_not_its_own(
+def test_an_opening_after_the_host_withheld_a_core_counts_but_is_not_its_own(
     running: FakeRunning,
     monkeypatch: pytest.MonkeyPatch,
     age_s: float,
@@ -95,7 +95,7 @@ def test_an_opening_after_a_long_stall_of_the_host_counts_but_is_not_its_own(
     own: int,
 ) -> None:
     def stand_still(host: HostWatch) -> HostWatch:
-        host.stalls.append(Stall(time.monotonic() - age_s, length_s))
+        host.stalls.append(Stall(0, time.monotonic() - age_s, length_s))
         return host
 
     monkeypatch.setattr(HostWatch, "__enter__", stand_still)
@@ -104,9 +104,10 @@ def test_an_opening_after_a_long_stall_of_the_host_counts_but_is_not_its_own(
     assert figures["openings"].value == 1
     assert not figures["openings"].met
     assert figures["openings_of_its_own"].value == own
-    assert ("stood still for 350 ms" in figures["openings"].context) == (own == 0)
+    withheld_ms = 0 if age_s else min(300, round(1000 * length_s))
+    assert f"(host: {withheld_ms} ms withheld)" in figures["openings"].context
     assert figures["host.longest_stall"].value == pytest.approx(1000.0 * length_s)
-    assert figures["host.stalls"].value == (length_s >= 0.1)
+    assert figures["host.withheld"].value == pytest.approx(1000.0 * min(length_s, 0.3))
 
 
 def test_a_watched_drive_has_no_opening(running: FakeRunning) -> None:

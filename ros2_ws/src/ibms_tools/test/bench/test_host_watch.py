@@ -26,20 +26,24 @@ def test_a_core_that_stands_still_is_told() -> None:
         time.sleep(0.3)
         stopped.send_signal(signal.SIGCONT)
         end_s = time.monotonic() + 3.0
-        while host.longest(since_s) < 0.25 and time.monotonic() < end_s:
+        while host.withheld(since_s, 1.0) < 0.25 and time.monotonic() < end_s:
             time.sleep(0.01)
-        assert host.longest(since_s) >= 0.25
-        assert host.longest(time.monotonic() + 60.0) == 0.0
+        assert host.withheld(since_s, 1.0) >= 0.25
+        assert host.withheld(time.monotonic() + 60.0, 1.0) == 0.0
         assert host.stolen_s >= 0.0
     assert not any(process.is_running() for process in started)
 
 
-def test_the_longest_of_a_time_is_found() -> None:
+def test_many_short_stalls_of_one_core_add_up() -> None:
     host = HostWatch()
-    assert host.longest() == 0.0
-    host.stalls += [Stall(10.0, 0.5), Stall(12.0, 0.1), Stall(13.0, 0.2)]
-    assert host.longest() == 0.5
-    assert host.longest(11.0) == 0.2
+    assert (host.longest(), host.withheld(0.0, 0.3)) == (0.0, 0.0)
+    host.stalls += [Stall(0, 10.0, 0.05), Stall(0, 10.1, 0.06), Stall(1, 10.1, 0.04)]
+    assert host.longest() == 0.06
+    assert host.withheld(0.0, 0.3) == pytest.approx(0.11)
+    assert host.withheld(0.0, 0.12) == pytest.approx(0.08)  # of the first only its last 20 ms
+    assert host.withheld(10.1, 0.3) == 0.0
+    host.stalls.append(Stall(1, 20.0, 5.0))
+    assert host.withheld(11.0, 0.3) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
