@@ -21,12 +21,7 @@ from rich.table import Table
 from ibms_battery.results import Result, measured, write
 from ibms_tools.campaign.case import Case
 from ibms_tools.campaign.cases import Drawing
-from ibms_tools.campaign.graph_sample import (
-    Comparison,
-    GraphSample,
-    restarts_result,
-    suitable,
-)
+from ibms_tools.campaign.graph_sample import Comparison, run_in_new_graph, suitable
 from ibms_tools.campaign.report import (
     campaign_results,
     detection_times,
@@ -80,8 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: list[Result] = campaign_results(outcomes, subjects[0], uncovered, seconds)
     comparisons: list[Comparison] = []
     if options.graph:
-        comparisons, restarts = compare_with_graph(config, outcomes, options.graph, console)
-        results += [*graph_results(comparisons), restarts_result(restarts)]
+        comparisons = compare_with_graph(config, outcomes, options.graph, console)
+        results += graph_results(comparisons)
         if len(comparisons) < options.graph:
             console.print(f"[red]only {len(comparisons)} cases are suitable for the graph[/red]")
     if options.json:
@@ -113,27 +108,26 @@ def run_with_progress(
 
 def compare_with_graph(
     config: Path, outcomes: Sequence[Outcome], count: int, console: Console
-) -> tuple[list[Comparison], list[str]]:
-    """Run cases of two packs through the graph, tell what differs, and why it was started anew."""
+) -> list[Comparison]:
+    """Run cases of two packs through the graph and tell what differs."""
     virtual = {outcome.case.number: outcome for outcome in outcomes}
     domain = int(os.environ.get("ROS_DOMAIN_ID", "80"))
-    comparisons: list[Comparison] = []
-    restarts: list[str] = []
     of_second = count // _SECOND_PACK_EACH
-    for pack, share in ((_PACKS[0], count - of_second), (_PACKS[1], of_second)):
-        cases = suitable([outcome.case for outcome in outcomes], pack, share)
-        with (
-            tempfile.TemporaryDirectory(prefix="ibms_campaign_") as folder,
-            GraphSample(config, pack, domain, _CHANNEL, Path(folder)) as sample,
-        ):
-            for case in cases:
-                comparisons.append(Comparison(virtual[case.number], sample.run(case)))
-                verdict = "; ".join(comparisons[-1].differences) or "same"
-                console.print(
-                    f"graph {len(comparisons)} of {count}: {case.name}: {verdict}", soft_wrap=True
-                )
-            restarts += sample.restarts
-    return comparisons, restarts
+    cases = [
+        case
+        for pack, share in ((_PACKS[0], count - of_second), (_PACKS[1], of_second))
+        for case in suitable([outcome.case for outcome in outcomes], pack, share)
+    ]
+    comparisons: list[Comparison] = []
+    for case in cases:
+        with tempfile.TemporaryDirectory(prefix="ibms_campaign_") as folder:
+            real = run_in_new_graph(config, case, domain, _CHANNEL, Path(folder))
+        comparisons.append(Comparison(virtual[case.number], real))
+        verdict = "; ".join(comparisons[-1].differences) or "same"
+        console.print(
+            f"graph {len(comparisons)} of {count}: {case.name}: {verdict}", soft_wrap=True
+        )
+    return comparisons
 
 
 def show(

@@ -1,26 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which cases go through the running graph, and when it is started anew."""
+"""Which cases go through the running graph, and what is made of what is seen there."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import dataclasses
+import queue
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
-
 from ibms_msgs.msg import PackState
 from ibms_tools.bench.pack_under_test import NotReachedError, PackUnderTest
-from ibms_tools.campaign import graph_sample
-from ibms_tools.campaign.case import Case
+from ibms_tools.campaign.case import Case, Deed
 from ibms_tools.campaign.cases import Drawing
-from ibms_tools.campaign.graph_sample import (
-    GraphSample,
-    RealOutcome,
-    restarts_result,
-    run_in_graph,
-    suitable,
-)
+from ibms_tools.campaign.graph_sample import RealOutcome, run_in_graph, suitable
 from ibms_tools.campaign.subject import Subject
 
 from .conftest import CONFIG
@@ -32,73 +22,67 @@ def case(number: int, state: str = "drive") -> Case:
     )
 
 
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Loads of the graphs that were started; case 2 cannot go through one that was used."""
-    loads: list[str] = []
-    used: list[Any] = []
-
-    @contextmanager
-    def start(*arguments: Any) -> Iterator[Any]:
-        loads.append(arguments[-1])
-        yield object()
-
-    def run(running: Any, case: Case) -> RealOutcome:
-        is_new = running not in used
-        used.append(running)
-        return RealOutcome(case, problem="" if is_new or case.number != 2 else "gas stands")
-
-    monkeypatch.setattr(graph_sample, "_graph_of", start)
-    monkeypatch.setattr(graph_sample, "run_in_graph", run)
-    return loads
-
-
-def test_a_new_graph_for_a_problem_is_told_with_its_reason(
-    started: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with GraphSample(CONFIG, "robot_12s", 0, "0", Path()) as sample:
-        assert not any(sample.run(case(number)).problem for number in (1, 2, 3))
-    assert started == ["drive", "drive"]
-    assert sample.restarts == ["2 gas: gas stands"]
-    assert "2 gas: gas stands" in capsys.readouterr().out
-    result = restarts_result(sample.restarts)
-    assert (result.name, result.value) == ("campaign.graph.restarts", 1)
-    assert "2 gas: gas stands" in result.context
-
-
-def test_another_load_needs_another_graph_and_is_no_restart(started: list[str]) -> None:
-    with GraphSample(CONFIG, "robot_12s", 0, "0", Path()) as sample:
-        for number, state in ((1, "rest"), (3, "drive"), (4, "charge")):
-            sample.run(case(number, state))
-    assert started == ["drive", "charge"]
-    assert not sample.restarts
-
-
-def test_cases_of_all_lasting_states_are_suitable_and_those_of_one_load_come_together() -> None:
+def test_cases_of_all_lasting_states_are_suitable() -> None:
     subjects = [Subject.load(CONFIG, name) for name in ("robot_12s", "ev_96s")]
     cases = Drawing(subjects, 1).cases(300)
     chosen = suitable(cases, "robot_12s", 300)
     assert {one.state for one in chosen} == {"standby", "rest", "drive", "charge"}
-    in_charge = [one.state == "charge" for one in chosen]
-    assert in_charge == sorted(in_charge, reverse=in_charge[0])
+    assert suitable(cases, "robot_12s", 5) == chosen[:5]
     assert suitable(cases, "ev_96s", 300)
 
 
+class _Pack:
+    """A pack whose status and bus say what a test lays down."""
+
+    def __init__(self, *bus_events: str) -> None:
+        self.state = PackState.STATE_DRIVE
+        self.status = SimpleNamespace(active_diagnosis=[128], reaction=5, first_cause=128)
+        self.can = SimpleNamespace(events=queue.Queue(), clear=lambda: None)
+        self.injection = SimpleNamespace(inject=self._inject)
+        self._bus_events = bus_events
+        self.refusal = ""
+
+    def go_to(self, state: int) -> None:
+        self.state = state
+
+    def request(self, state: int) -> Any:
+        return SimpleNamespace(success=not self.refusal, message=self.refusal)
+
+    def _inject(self, *_: Any, **__: Any) -> Any:
+        for name in self._bus_events:
+            self.can.events.put({"event": name})
+        return SimpleNamespace(success=True)
+
+
+SILENCE = Deed(0.0, "inject", "switch_silent")
+
+
+def outcome_of(pack: _Pack, deed: Deed = SILENCE) -> RealOutcome:
+    return run_in_graph(cast(PackUnderTest, pack), dataclasses.replace(case(1), deeds=(deed,)))
+
+
+def test_what_was_seen_is_the_outcome() -> None:
+    outcome = outcome_of(_Pack("opened"))
+    assert (outcome.reaction, outcome.first_cause, outcome.opened) == (5, 128, True)
+    assert outcome.active == {128}
+    assert not outcome_of(_Pack("closed")).opened
+
+
+def test_contacts_that_open_without_feedback_have_opened() -> None:
+    assert outcome_of(_Pack("contacts_open")).opened
+
+
+def test_a_refused_request_is_a_problem() -> None:
+    pack = _Pack()
+    pack.refusal = "the link is charged"
+    outcome = outcome_of(pack, Deed(0.0, "request", "3"))
+    assert outcome.problem == "not done: request refused: the link is charged; active: [128]"
+
+
 def test_what_stands_is_part_of_the_problem() -> None:
-    running = SimpleNamespace(state=0, status=SimpleNamespace(active_diagnosis=[128]))
+    class Stuck(_Pack):
+        def go_to(self, state: int) -> None:
+            raise NotReachedError("close allowed: not within 20 s, last events []")
 
-    def wait_until(what: str, *_: Any) -> None:
-        raise NotReachedError(f"{what}: not within 20 s")
-
-    running.wait_until = wait_until
-    outcome = run_in_graph(cast(PackUnderTest, running), case(1))
-    assert outcome.problem == "not done: faults cleared: not within 20 s; active: [128]"
-
-
-def test_a_verdict_from_before_a_kill_does_not_count_as_cleared() -> None:
-    status = SimpleNamespace(active_diagnosis=[], close_allowed=True)
-    running = SimpleNamespace(status=status, is_judged=lambda: False)
-    assert not graph_sample._cleared(cast(PackUnderTest, running))
-    running.is_judged = lambda: True
-    assert graph_sample._cleared(cast(PackUnderTest, running))
-    assert graph_sample._STATES["charge"] == PackState.STATE_CHARGE
+    outcome = outcome_of(Stuck())
+    assert outcome.problem == "not done: close allowed: not within 20 s; active: [128]"
