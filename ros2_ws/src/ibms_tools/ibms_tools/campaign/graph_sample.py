@@ -38,6 +38,7 @@ class RealOutcome:
     first_cause: int = 0
     opened: bool = False
     active: set[int] = field(default_factory=set)  # diagnoses seen active
+    held_up: bool = False  # the computer kept protection's loop from running
     problem: str = ""
 
 
@@ -139,6 +140,8 @@ def _watch(running: PackUnderTest, case: Case, outcome: RealOutcome) -> None:
             outcome.first_cause = outcome.first_cause or status.first_cause
             outcome.active.update(status.active_diagnosis)
         time.sleep(0.002)
+    overrun = running.table.named("loop_overrun")
+    outcome.held_up = overrun is not None and overrun.id in outcome.active
     closed = was_closed
     while not running.can.events.empty():
         event = running.can.events.get_nowait()

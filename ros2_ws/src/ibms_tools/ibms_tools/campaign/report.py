@@ -75,8 +75,8 @@ def campaign_results(
     return results
 
 
-def graph_results(comparisons: Sequence[Comparison]) -> list[Result]:
-    """Figures of the cases that also ran through the graph."""
+def graph_results(comparisons: Sequence[Comparison], repeated: Sequence[int]) -> list[Result]:
+    """Figures of the cases that also ran through the graph, some of them ``repeated``."""
     differing = [comparison for comparison in comparisons if comparison.differences]
     texts = [f"{one.virtual.case.number}: {'; '.join(one.differences)}" for one in differing]
     equal = sum(one.real.first_cause == one.virtual.first_cause for one in comparisons)
@@ -95,5 +95,12 @@ def graph_results(comparisons: Sequence[Comparison]) -> list[Result]:
             "1",
             None,
             "the others have another of several right first causes",
+        ),
+        Result(
+            "campaign.graph.repeated",
+            len(repeated),
+            "1",
+            None,
+            f"the computer had held protection's loop up: cases {sorted(repeated)}",
         ),
     ]

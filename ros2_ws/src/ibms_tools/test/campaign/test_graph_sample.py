@@ -3,15 +3,22 @@
 
 import dataclasses
 import queue
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+from rich.console import Console
+
 from ibms_msgs.msg import PackState
+from ibms_tools.bench import campaign as bench
 from ibms_tools.bench.pack_under_test import NotReachedError, PackUnderTest
 from ibms_tools.campaign.case import Case, Deed
 from ibms_tools.campaign.cases import Drawing
 from ibms_tools.campaign.graph_sample import RealOutcome, run_in_graph, suitable
 from ibms_tools.campaign.subject import Subject
+from ibms_tools.campaign.trial import Outcome
 
 from .conftest import CONFIG
 
@@ -37,6 +44,7 @@ class _Pack:
     def __init__(self, *bus_events: str) -> None:
         self.state = PackState.STATE_DRIVE
         self.status = SimpleNamespace(active_diagnosis=[128], reaction=5, first_cause=128)
+        self.table = SUBJECT.table
         self.can = SimpleNamespace(events=queue.Queue(), clear=lambda: None)
         self.injection = SimpleNamespace(inject=self._inject)
         self._bus_events = bus_events
@@ -54,6 +62,7 @@ class _Pack:
         return SimpleNamespace(success=True)
 
 
+SUBJECT = Subject.load(CONFIG, "robot_12s")
 SILENCE = Deed(0.0, "inject", "switch_silent")
 
 
@@ -66,6 +75,13 @@ def test_what_was_seen_is_the_outcome() -> None:
     assert (outcome.reaction, outcome.first_cause, outcome.opened) == (5, 128, True)
     assert outcome.active == {128}
     assert not outcome_of(_Pack("closed")).opened
+
+
+def test_a_computer_that_stood_still_is_told() -> None:
+    pack = _Pack("opened")
+    assert not outcome_of(pack).held_up
+    pack.status.active_diagnosis.append(192)
+    assert outcome_of(pack).held_up
 
 
 def test_contacts_that_open_without_feedback_have_opened() -> None:
@@ -86,3 +102,27 @@ def test_what_stands_is_part_of_the_problem() -> None:
 
     outcome = outcome_of(Stuck())
     assert outcome.problem == "not done: close allowed: not within 20 s; active: [128]"
+
+
+@pytest.mark.parametrize(
+    ("tries", "repeated", "differs"),
+    [
+        ([RealOutcome(case(1))], [], False),
+        ([RealOutcome(case(1), 1, held_up=True), RealOutcome(case(1))], [1], False),
+        ([RealOutcome(case(1), 1)], [], True),  # not the computer's doing
+        ([RealOutcome(case(1), held_up=True)], [], False),  # held up, yet the same
+        ([RealOutcome(case(1), 1, held_up=True)] * 3, [1, 1, 1], True),
+    ],
+)
+def test_only_what_the_computer_held_up_is_tried_again(
+    tries: list[RealOutcome],
+    repeated: list[int],
+    differs: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left: Iterator[RealOutcome] = iter(tries)
+    monkeypatch.setattr(bench, "run_in_new_graph", lambda *_: next(left))
+    found, again = bench.compare_with_graph(Path(), [Outcome(case(1))], 1, Console(quiet=True))
+    assert again == repeated
+    assert [bool(one.differences) for one in found] == [differs]
+    assert next(left, None) is None

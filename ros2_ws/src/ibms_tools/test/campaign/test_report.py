@@ -84,8 +84,9 @@ def test_same_outcome_in_the_graph(real: RealOutcome, difference: str) -> None:
     comparison = Comparison(GOOD, real)
     assert difference in " ".join(comparison.differences)
     assert bool(comparison.differences) == bool(difference)
-    values = {r.name: r.value for r in graph_results([comparison])}
+    values = {r.name: r.value for r in graph_results([comparison], [7, 7])}
     assert values["campaign.graph.different"] == int(bool(difference))
+    assert values["campaign.graph.repeated"] == 2
 
 
 def test_only_cases_that_real_time_can_do_go_to_the_graph() -> None:
