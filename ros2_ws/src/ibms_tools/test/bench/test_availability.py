@@ -3,6 +3,8 @@
 
 import os
 import queue
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -26,6 +28,27 @@ def test_one_busy_process_per_core_that_ends_with_the_block() -> None:
         started = set(psutil.Process().children()) - before
         assert len(started) == len(os.sched_getaffinity(0))
     assert not any(process.is_running() for process in started)
+
+
+BUSY_UNTIL_KILLED = """
+import time
+from ibms_tools.bench.availability import busy_cores
+with busy_cores():
+    print("busy", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_no_core_stays_busy_when_the_bench_is_killed() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY_UNTIL_KILLED], stdout=subprocess.PIPE, text=True
+    ) as bench:
+        assert bench.stdout is not None
+        assert bench.stdout.readline() == "busy\n"
+        busy = psutil.Process(bench.pid).children()
+        assert busy
+        bench.kill()
+    assert not psutil.wait_procs(busy, timeout=10.0)[1]
 
 
 class FakeRunning:
@@ -154,3 +177,22 @@ def test_protection_that_is_silent_counts_but_not_for_a_moment(
     openings = openings_of(running)
     assert ("no verdict of protection" in openings.context) == counts
     assert openings.met == (not counts)
+
+
+@pytest.mark.parametrize(("failures", "counts"), [(1, 2), (2, 3), (9, 4)])
+def test_each_failure_to_drive_again_counts_and_is_followed_by_another_attempt(
+    running: FakeRunning, failures: int, counts: int
+) -> None:
+    left = [False] * failures
+
+    def fail() -> None:
+        running.protection_lives = left.pop() if left else True
+
+    def open_for_good() -> None:
+        running.state = PackState.STATE_ERROR
+        running.can.clear = fail  # called at the beginning of each attempt
+
+    running.happens = open_for_good
+    openings = openings_of(running)
+    assert openings.value == counts
+    assert ("did not drive again" in openings.context) == (counts > 1)
