@@ -14,7 +14,6 @@ import time
 from collections import deque
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 from ibms_battery.threads import die_with_parent, request_real_time, start_thread
@@ -53,12 +52,7 @@ class HostWatch:
             start_thread(f"host_watch_{core}", partial(self._read, process))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for process in self._processes:
             process.kill()
             process.wait()

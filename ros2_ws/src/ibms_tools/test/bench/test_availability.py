@@ -134,7 +134,10 @@ def test_an_opening_after_the_host_withheld_a_core_counts_but_is_not_its_own(
 
 
 def test_a_watched_drive_has_no_opening(running: FakeRunning) -> None:
-    assert openings_of(running).met
+    figures = figures_of(running)
+    assert figures["openings"].met
+    assert figures["duration"].met
+    assert f"in {figures['duration'].value:.0f} s" in figures["openings"].context
 
 
 def test_an_opening_right_after_the_start_of_driving_counts(running: FakeRunning) -> None:
@@ -191,8 +194,12 @@ def test_each_failure_to_drive_again_counts_and_is_followed_by_another_attempt(
     def open_for_good() -> None:
         running.state = PackState.STATE_ERROR
         running.can.clear = fail  # called at the beginning of each attempt
+        running.can.events.put({"event": "contacts_open"})
 
     running.happens = open_for_good
-    openings = openings_of(running)
+    figures = figures_of(running)
+    openings = figures["openings"]
     assert openings.value == counts
-    assert ("did not drive again" in openings.context) == (counts > 1)
+    assert "did not drive again" in openings.context
+    # What ended early is not called as long as it should have been.
+    assert figures["duration"].met == (failures < 3)
