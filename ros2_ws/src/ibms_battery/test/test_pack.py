@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from ibms_battery.cell import load_cell
 from ibms_battery.configuration import ConfigurationError
-from ibms_battery.pack import Fuse, MeltingPoint, Pack, load_cell, load_pack
+from ibms_battery.pack import Fuse, MeltingPoint, Pack, load_pack
 
 DATA = Path(__file__).parent / "data"
 

@@ -9,8 +9,9 @@ import pytest
 import rclpy
 from rclpy.parameter import Parameter
 
+from ibms_battery.cell import Cell, load_cell
 from ibms_battery.clock import NS_PER_S, VirtualClock
-from ibms_battery.pack import Cell, Pack, load_cell, load_pack
+from ibms_battery.pack import Pack, load_pack
 from ibms_msgs.msg import CellStates, PackState, ProtectionStatus
 from ibms_ros_common.node import BmsNode
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ibms_battery.pack import load_cell, load_pack
+from ibms_battery.cell import load_cell
+from ibms_battery.pack import load_pack
 from ibms_edge.protection.signals import Signal
 from ibms_edge.protection.table import load_table
 from ibms_edge.supervisor.machine import PackSupervisor

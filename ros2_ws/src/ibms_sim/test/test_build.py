@@ -5,7 +5,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from ibms_battery.pack import load_cell, load_pack
+from ibms_battery.cell import load_cell
+from ibms_battery.pack import load_pack
 from ibms_sim.build import spread
 from ibms_sim.configuration import load_simulation
 

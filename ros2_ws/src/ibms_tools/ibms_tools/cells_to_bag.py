@@ -18,9 +18,10 @@ from builtin_interfaces.msg import Time
 from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
+from ibms_battery.cell import load_cell
 from ibms_battery.clock import NS_PER_S
 from ibms_battery.configuration import ConfigurationError
-from ibms_battery.pack import Pack, load_cell, load_pack
+from ibms_battery.pack import Pack, load_pack
 from ibms_battery.recordings import Recording, RecordingError, find_columns, load_recording
 from ibms_battery.soc_reference import SocReference
 from ibms_msgs.msg import CellMeasurement, PackMeasurement

@@ -10,8 +10,9 @@ import can
 import numpy as np
 from msgspec import Meta, Struct
 
+from ibms_battery.cell import load_cell
 from ibms_battery.clock import NS_PER_S, Clock
-from ibms_battery.pack import load_cell, load_pack
+from ibms_battery.pack import load_pack
 from ibms_edge.charging.elcon import NO_OUTPUT, REQUEST_PERIOD_S, ElconLink, Report, Request
 from ibms_edge.charging.session import Allowed, Cells, ChargeSession, PackNow, State
 from ibms_edge.circuit import in_circuit

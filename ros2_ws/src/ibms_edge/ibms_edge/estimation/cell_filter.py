@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ibms_battery.pack import Cell
+from ibms_battery.cell import Cell
 
 FloatArray = npt.NDArray[np.float64]
 

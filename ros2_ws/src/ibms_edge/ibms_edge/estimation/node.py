@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta, Struct
 
+from ibms_battery.cell import load_cell
 from ibms_battery.clock import NS_PER_S, Clock
-from ibms_battery.pack import load_cell, load_pack
+from ibms_battery.pack import load_pack
 from ibms_edge.estimation.cell_filter import CellFilter
 from ibms_msgs.msg import CellMeasurement, CellStates
 from ibms_ros_common.diagnostics import WARN, Status

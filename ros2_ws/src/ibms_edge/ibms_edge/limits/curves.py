@@ -9,8 +9,8 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from ibms_battery import configuration
+from ibms_battery.cell import Cell
 from ibms_battery.configuration import Document
-from ibms_battery.pack import Cell
 
 Voltage = Annotated[float, Meta(gt=0, le=6, description="of a cell [V]")]
 Share = Annotated[float, Meta(ge=0, le=1)]

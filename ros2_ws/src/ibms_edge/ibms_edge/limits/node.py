@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import numpy as np
 from msgspec import Meta, Struct
 
+from ibms_battery.cell import load_cell
 from ibms_battery.clock import NS_PER_S, Clock
-from ibms_battery.pack import load_cell, load_pack
+from ibms_battery.pack import load_pack
 from ibms_edge.circuit import in_circuit
 from ibms_edge.limits.curves import load_curves
 from ibms_edge.limits.power_limits import (

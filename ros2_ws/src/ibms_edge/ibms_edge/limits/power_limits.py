@@ -13,7 +13,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from ibms_battery.pack import Cell
+from ibms_battery.cell import Cell
 from ibms_edge.limits.curves import DeratingCurves, DirectionCurves
 
 FloatArray = npt.NDArray[np.float64]

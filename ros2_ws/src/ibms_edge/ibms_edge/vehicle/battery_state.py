@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import BatteryState
 
-from ibms_battery.pack import Cell, Pack
+from ibms_battery.cell import Cell
+from ibms_battery.pack import Pack
 from ibms_msgs.msg import CellStates, PackState
 
 # By the beginning of the chemistry's name: NMC811 is an NMC.

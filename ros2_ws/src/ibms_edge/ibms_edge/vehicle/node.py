@@ -8,8 +8,9 @@ import can
 import numpy as np
 from msgspec import Meta, Struct
 
+from ibms_battery.cell import load_cell
 from ibms_battery.clock import NS_PER_S, Clock
-from ibms_battery.pack import load_cell, load_pack
+from ibms_battery.pack import load_pack
 from ibms_edge.circuit import in_circuit
 from ibms_edge.vehicle.battery_state import battery_state
 from ibms_edge.vehicle.last_opening import LastOpening

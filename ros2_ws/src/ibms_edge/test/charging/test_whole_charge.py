@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from ibms_battery import configuration
-from ibms_battery.pack import load_cell, load_pack
+from ibms_battery.cell import load_cell
+from ibms_battery.pack import load_pack
 from ibms_edge.charging.elcon import NO_OUTPUT, ChargerStatus, Report
 from ibms_edge.charging.session import Allowed, Cells, ChargeSession, PackNow, State
 from ibms_edge.limits.curves import load_curves

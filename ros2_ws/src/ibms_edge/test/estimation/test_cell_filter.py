@@ -8,7 +8,7 @@ from filterpy.kalman import ExtendedKalmanFilter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ibms_battery.pack import Cell
+from ibms_battery.cell import Cell
 from ibms_edge.estimation.cell_filter import CellFilter, FilterTuning
 
 NAN = math.nan

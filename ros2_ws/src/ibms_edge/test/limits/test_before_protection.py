@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ibms_battery import configuration
-from ibms_battery.pack import load_cell, load_pack
+from ibms_battery.cell import load_cell
+from ibms_battery.pack import load_pack
 from ibms_edge.limits.curves import load_curves
 from ibms_edge.limits.power_limits import CellsNow, PowerLimits
 from ibms_edge.protection.table import Diagnosis, Reaction, load_table

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from ibms_battery.cell import Cell
 from ibms_battery.configuration import ConfigurationError
-from ibms_battery.pack import Cell
 from ibms_edge.limits.curves import Curve, load_curves
 
 DATA = Path(__file__).parent / "data"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibms_battery.pack import Cell, load_cell
+from ibms_battery.cell import Cell, load_cell
 from ibms_edge.limits.curves import DeratingCurves, load_curves
 from ibms_edge.limits.power_limits import CellsNow, LimitedBy, Limits, PowerLimits
 from ibms_msgs.msg import PackLimits

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import BatteryState
 
-from ibms_battery.pack import Cell, Pack, StringOfCells
+from ibms_battery.cell import Cell
+from ibms_battery.pack import Pack, StringOfCells
 from ibms_edge.vehicle.battery_state import battery_state
 from ibms_msgs.msg import CellStates, PackState
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pybamm
 import yaml
 
-from ibms_battery.pack import Cell
+from ibms_battery.cell import Cell
 from ibms_sim.cells.parameters import CellParameters, Electrode
 
 PARAMETER_SET = "OKane2022"

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("pybamm")
 
-from ibms_battery.pack import load_cell
+from ibms_battery.cell import load_cell
 from ibms_sim.cells.generate import cell_parameters, rated_cell
 from ibms_sim.cells.parameters import CellParameters
 

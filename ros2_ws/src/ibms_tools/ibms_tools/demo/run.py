@@ -15,9 +15,9 @@ import can
 from rich.console import Console
 
 from ibms_battery import results
+from ibms_battery.cell import load_cell
 from ibms_battery.clock import NS_PER_S, SystemClock
 from ibms_battery.configuration import ConfigurationError
-from ibms_battery.pack import load_cell
 from ibms_battery.recordings import RecordingError, find_columns, load_recording
 from ibms_bringup.launcher import Launch, LaunchError
 from ibms_bringup.launcher.packages import find_share

@@ -5,7 +5,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ibms_battery.pack import load_cell, load_pack
+from ibms_battery.cell import load_cell
+from ibms_battery.pack import load_pack
 from ibms_bringup.launcher import LaunchError
 from ibms_bringup.launcher.evaluate import evaluate, list_arguments
 from ibms_edge.limits.curves import load_curves
