@@ -48,7 +48,7 @@ class Circuit(NamedTuple):
 
 def build_circuit(cell: Cell) -> Circuit:
     """Tables of a cell type: straight lines between the points of its model, constant beyond."""
-    model = cell.model or rated_model(cell)
+    model = model_of(cell)
     socs = np.linspace(0.0, 1.0, _SOC_STEPS + 1)
     known_c = np.asarray(model.temperatures_c, np.float64)
     rows = max(2, 1 + int(np.ceil((known_c[-1] - known_c[0]) / _TEMPERATURE_STEP_K)))
@@ -76,6 +76,11 @@ def build_circuit(cell: Cell) -> Circuit:
         hysteresis_rate=model.hysteresis.rate,
         capacity_ah=cell.capacity_ah,
     )
+
+
+def model_of(cell: Cell) -> CellModel:
+    """The identified model of a cell, or the coarse one where there is none."""
+    return cell.model or rated_model(cell)
 
 
 def _slope(socs: FloatArray, ocv_v: FloatArray) -> FloatArray:

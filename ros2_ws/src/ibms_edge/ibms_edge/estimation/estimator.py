@@ -15,8 +15,8 @@ FloatArray = npt.NDArray[np.float64]
 class Estimate:
     """What is known of each cell, all arrays (cells,); NaN where there is no estimate.
 
-    Standard deviations are one sigma. Factors are 1 for a cell as its description says. The ratio
-    is the square of the innovation over its variance: 1 on average where the filter's doubt is right.
+    Standard deviations are one sigma. Factors are 1 for a cell as described. The ratio is
+    the square of the innovation over its variance: 1 on average if the filter's doubt is right.
     """
 
     soc: FloatArray

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Estimators by name, as configuration and the command line choose them. No ROS."""
+
+from collections.abc import Callable
+
+from ibms_battery.cell import Cell
+from ibms_edge.estimation.adaptive import AdaptiveFilter
+from ibms_edge.estimation.estimator import Estimator
+
+ESTIMATORS: dict[str, Callable[[Cell, int], Estimator]] = {
+    "adaptive": AdaptiveFilter,
+}
+DEFAULT = "adaptive"
+
+
+def build_estimator(name: str, cell: Cell, count: int) -> Estimator:
+    """Estimator ``name`` for ``count`` cells.
+
+    Raises:
+        ValueError: if there is none of that name; the text lists all.
+    """
+    if name not in ESTIMATORS:
+        raise ValueError(f"there is no estimator {name!r}; there are {', '.join(ESTIMATORS)}")
+    return ESTIMATORS[name](cell, count)
