@@ -29,7 +29,7 @@ class Activation(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Hysteresis(Struct, frozen=True, forbid_unknown_fields=True):
-    """One-state hysteresis of the open-circuit voltage (Plett, Battery Management Systems 1, 2.8)."""
+    """One-state hysteresis of the open-circuit voltage (Plett, Battery Management Systems 1)."""
 
     voltage_v: Annotated[PerSoc, Meta(description="half the gap of charge and discharge [V]")]
     rate: Annotated[float, Meta(gt=0, le=1000, description="turns over in 1/rate of full charge")]
@@ -45,20 +45,30 @@ class Thermal(Struct, frozen=True, forbid_unknown_fields=True):
 class Uncertainty(Struct, frozen=True, forbid_unknown_fields=True):
     """How far the circuit is from the cell and the sensors: one setting for all temperatures.
 
-    Standard deviations. Those of model and polarisation hold at 25 degC and above; below they grow
-    with exp(cold_growth_per_k * (25 degC - temperature)). Drifts are per square root of an hour.
+    Standard deviations. Those of a sample and of the polarisation hold at 25 degC and above; below
+    they grow with exp(cold_growth_per_k * (25 degC - temperature)). Drifts are per square root of
+    an hour.
     """
 
-    voltage_v: Annotated[Positive, Meta(description="of a single sample [V]")]
-    drop_share: Annotated[NotNegative, Meta(description="of the drop at the series resistance [1]")]
-    model_v: Annotated[Positive, Meta(description="of the slowly varying model error [V]")]
-    model_time_s: Annotated[Positive, Meta(description="in which that error is forgotten [s]")]
+    voltage_v: Annotated[Positive, Meta(description="of a single sample at rest [V]")]
+    drop_share: Annotated[
+        NotNegative, Meta(description="of the drop at the series resistance, in addition [1]")
+    ]
     polarisation_v: Annotated[NotNegative, Meta(description="of each pair per root of second [V]")]
     cold_growth_per_k: Annotated[float, Meta(ge=0, le=0.2)]
+    model_v: Annotated[Positive, Meta(description="of the first voltage at 25 degC [V]")]
+    load_before_h: Annotated[
+        Positive,
+        Meta(description="rate of the load before a cell is met that has not rested [1/h]"),
+    ]
     bias_a: Annotated[Positive, Meta(description="of the current sensor per cell, at start [A]")]
     bias_drift_a: NotNegative
     resistance: Annotated[Positive, Meta(description="of the factor of all resistances, at start")]
     resistance_drift: NotNegative
+    temperature_k: Annotated[
+        Positive, Meta(description="of the temperature that the tables hold for, at start [K]")
+    ]
+    temperature_drift_k: NotNegative
     capacity: Annotated[Positive, Meta(description="of the factor of the capacity, at start [1]")]
     capacity_drift: NotNegative
     gate: Annotated[

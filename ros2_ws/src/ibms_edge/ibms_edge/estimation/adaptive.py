@@ -2,7 +2,7 @@
 """The default estimator: charge and polarisation jointly with what changes slowly. No ROS.
 
 Beside the state of charge and two polarisations it estimates the bias of the current sensor, a
-factor of all resistances, a slowly varying error of the model, and the capacity; ``cell_step`` has
+factor of all resistances, the offset of the temperature sensor, and the capacity; ``cell_step`` has
 the equations.
 """
 
@@ -18,7 +18,6 @@ from ibms_edge.estimation import cell_step
 from ibms_edge.estimation.cell_step import (
     BIAS,
     CAPACITY,
-    ERROR,
     FAST,
     HYSTERESIS,
     PAIRS,
@@ -27,6 +26,7 @@ from ibms_edge.estimation.cell_step import (
     SLOW,
     SOC,
     STATES,
+    TEMPERATURE,
     Noise,
     pair,
 )
@@ -39,10 +39,11 @@ BoolArray = npt.NDArray[np.bool_]
 _S_PER_H = 3600.0
 _WARM_C = 25.0
 _RESTED_V = 0.001  # polarisation left in a rested cell
-_LOAD_BEFORE_H = (
-    0.5  # rate at which a cell that is met under load may have been loaded before [1/h]
-)
 _CURRENT_NOISE = 0.002  # of the current, beyond bias: what its mean over a step may be off
+_AWAY_SOC_PER_H = 1e-4  # what a pack at rest may lose unseen: electronics and self-discharge
+_UNKNOWN_AWAY_SOC_STD = 0.3  # it may have been charged or driven without this computer
+# Slow states that are kept over a restart, with the places of their variances.
+_SLOW = (BIAS, RESISTANCE, TEMPERATURE, CAPACITY)
 
 
 def noise_of(uncertainty: Uncertainty) -> Noise:
@@ -51,12 +52,11 @@ def noise_of(uncertainty: Uncertainty) -> Noise:
     return Noise(
         voltage_v=uncertainty.voltage_v,
         drop_share=uncertainty.drop_share,
-        model_v=uncertainty.model_v,
-        model_rate_per_s=1.0 / uncertainty.model_time_s,
         polarisation_v=uncertainty.polarisation_v,
         cold_growth_per_k=uncertainty.cold_growth_per_k,
         bias_a=uncertainty.bias_drift_a / root,
         resistance=uncertainty.resistance_drift / root,
+        temperature_k=uncertainty.temperature_drift_k / root,
         capacity=uncertainty.capacity_drift / root,
         gate=uncertainty.gate,
     )
@@ -72,18 +72,25 @@ class AdaptiveFilter:
     """
 
     def __init__(self, cell: Cell, count: int, compiled: bool = True) -> None:
-        self._circuit = build_circuit(cell)
-        self._uncertainty = model_of(cell).uncertainty
-        self._noise = noise_of(self._uncertainty)
         self._step = (compiled and cell_step.compiled_step_cells) or cell_step.step_cells
         self._x = np.zeros((ROWS, count))
         self._p = np.zeros((PAIRS, count))
-        self._work = np.empty((STATES, count))
+        self._work = np.empty((3, STATES, count))
         self._innovation_v = np.full(count, np.nan)
         self._ratio = np.full(count, np.nan)
         self._temperature_c = np.full(count, _WARM_C)
+        # What is left of a polarisation that may be there when a cell is met: 0 rested, 1 unknown.
+        self._unrested = np.ones((2, count))
+        self._new = np.ones(count, np.bool_)
+        self.adopt(cell)
         nothing = np.full(count, np.nan)
         self.start(nothing, nothing, rested=False)
+
+    def adopt(self, cell: Cell) -> None:
+        """See ``Estimator``."""
+        self._circuit = build_circuit(cell)
+        self._uncertainty = model_of(cell).uncertainty
+        self._noise = noise_of(self._uncertainty)
 
     def start(self, soc: FloatArray, soc_std: FloatArray, rested: bool) -> None:
         """See ``Estimator``."""
@@ -92,16 +99,17 @@ class AdaptiveFilter:
         self._x[SOC] = np.where(known, soc, 0.5)
         self._x[[RESISTANCE, CAPACITY]] = 1.0
         self._p[:] = 0.0
+        uncertainty = self._uncertainty
         for state, std in (
             (SOC, np.where(known, soc_std, 1.0)),
-            (BIAS, self._uncertainty.bias_a),
-            (RESISTANCE, self._uncertainty.resistance),
-            (ERROR, self._uncertainty.model_v),
-            (CAPACITY, self._uncertainty.capacity),
+            (BIAS, uncertainty.bias_a),
+            (RESISTANCE, uncertainty.resistance),
+            (TEMPERATURE, uncertainty.temperature_k),
+            (CAPACITY, uncertainty.capacity),
         ):
             self._p[pair(state, state)] = np.square(std)
-        self._rested = rested
-        self._new = np.ones(len(soc), np.bool_)
+        self._unrested[:] = 0.0 if rested else 1.0
+        self._new[:] = True
         self._innovation_v[:] = np.nan
         self._ratio[:] = np.nan
 
@@ -142,34 +150,38 @@ class AdaptiveFilter:
         """Weigh the first voltage of ``cells``; the other arrays hold these cells only."""
         circuit, uncertainty = self._circuit, self._uncertainty
         temperature_c = self._temperature_c[cells]
-        growth = np.exp(
-            2.0 * uncertainty.cold_growth_per_k * np.maximum(_WARM_C - temperature_c, 0.0)
-        )
+        cold_k = np.maximum(_WARM_C - temperature_c, 0.0)
+        growth = np.exp(2.0 * uncertainty.cold_growth_per_k * cold_k)
         soc = self._x[SOC, cells]
-        hysteresis = np.zeros(len(soc)) if self._rested else np.sign(current_a)
-        turned_v = np.interp(
-            soc, np.linspace(0.0, 1.0, len(circuit.hysteresis_v)), circuit.hysteresis_v
+        # Who is met under load has been driven this way; after a rest the branch is not known.
+        fast_left, slow_left = self._unrested[:, cells]
+        hysteresis = np.where(slow_left == 1.0, np.sign(current_a), 0.0)
+        soc_grid = np.linspace(0.0, 1.0, len(circuit.hysteresis_v))
+        branch_v = (1.0 - np.abs(hysteresis)) * np.interp(soc, soc_grid, circuit.hysteresis_v)
+        before_a = uncertainty.load_before_h * circuit.capacity_ah
+        fast_v, slow_v = (
+            left * before_a * _typical_ohm(circuit, ohm, temperature_c) + _RESTED_V
+            for left, ohm in ((fast_left, circuit.fast_ohm), (slow_left, circuit.slow_ohm))
         )
-        if self._rested:
-            fast = slow = np.full(len(soc), _RESTED_V**2)
-        else:
-            before_a = _LOAD_BEFORE_H * circuit.capacity_ah
-            fast, slow = (
-                (before_a * typical_ohm(circuit, ohm, temperature_c)) ** 2
-                for ohm in (circuit.fast_ohm, circuit.slow_ohm)
-            )
-        doubt = Doubt(
-            error=uncertainty.model_v**2 * growth + ((1.0 - np.abs(hysteresis)) * turned_v) ** 2,
-            fast=fast,
-            slow=slow,
-            resistance=np.full(len(soc), uncertainty.resistance**2),
-            sample=uncertainty.voltage_v**2 * growth,
+        first = weigh(
+            circuit,
+            soc,
+            np.sqrt(self._p[pair(SOC, SOC), cells]),
+            voltage_v,
+            temperature_c + self._x[TEMPERATURE, cells],
+            current_a - self._x[BIAS, cells],
+            hysteresis,
+            Doubt(
+                fast=fast_v**2,
+                slow=slow_v**2,
+                resistance=self._p[pair(RESISTANCE, RESISTANCE), cells],
+                sample=(uncertainty.voltage_v**2 + uncertainty.model_v**2) * growth + branch_v**2,
+            ),
         )
-        std = np.sqrt(self._p[pair(SOC, SOC), cells])
-        first = weigh(circuit, soc, std, voltage_v, temperature_c, current_a, hysteresis, doubt)
-        states = (SOC, ERROR, FAST, SLOW, RESISTANCE)
+        states = (SOC, FAST, SLOW, RESISTANCE)
         for a, row in enumerate(states):
-            self._x[row, cells] = first.mean[a] + (1.0 if row == RESISTANCE else 0.0)
+            change = first.mean[a]
+            self._x[row, cells] = self._x[row, cells] + change if row == RESISTANCE else change
             for b, column in enumerate(states[a:], a):
                 self._p[pair(row, column), cells] = first.covariance[a, b]
         self._x[HYSTERESIS, cells] = hysteresis
@@ -202,12 +214,12 @@ class AdaptiveFilter:
         return {
             "states": self._x.copy(),
             "covariance": self._p.copy(),
-            "new": self._new.astype(float),
+            "met": (~self._new).astype(np.float64),
         }
 
-    def restore(self, snapshot: Mapping[str, FloatArray]) -> None:
+    def restore(self, snapshot: Mapping[str, FloatArray], away_s: float) -> None:
         """See ``Estimator``."""
-        shapes = {"states": self._x.shape, "covariance": self._p.shape, "new": self._new.shape}
+        shapes = {"states": self._x.shape, "covariance": self._p.shape, "met": self._new.shape}
         for name, shape in shapes.items():
             values = snapshot.get(name)
             if values is None or values.shape != shape or not np.isfinite(values).all():
@@ -215,12 +227,27 @@ class AdaptiveFilter:
                 raise ValueError(
                     f"snapshot: {name!r} must be finite with shape {shape}, found {found}"
                 )
-        self._x[:] = snapshot["states"]
-        self._p[:] = snapshot["covariance"]
-        self._new[:] = snapshot["new"] != 0.0
+        states, covariance = snapshot["states"], snapshot["covariance"]
+        met = snapshot["met"] != 0.0
+        known = np.isfinite(away_s)
+        lost = _AWAY_SOC_PER_H * away_s / _S_PER_H if known else _UNKNOWN_AWAY_SOC_STD
+        std = np.sqrt(covariance[pair(SOC, SOC)] + lost**2)
+        nothing = np.full(len(met), np.nan)
+        self.start(np.where(met, states[SOC], nothing), np.where(met, std, nothing), rested=False)
+        drifts = {BIAS: self._noise.bias_a, RESISTANCE: self._noise.resistance}
+        drifts |= {TEMPERATURE: self._noise.temperature_k, CAPACITY: self._noise.capacity}
+        for row in _SLOW:
+            self._x[row, met] = states[row, met]
+            place = pair(row, row)
+            grown = covariance[place] + drifts[row] ** 2 * (away_s if known else 0.0)
+            # However long it was away, no more is forgotten than was never known.
+            self._p[place, met] = np.minimum(grown, self._p[place])[met]
+        if known:
+            pairs = (self._circuit.fast_s, self._circuit.slow_s)
+            self._unrested[:, met] = np.exp(-away_s / np.array(pairs))[:, np.newaxis]
 
 
-def typical_ohm(circuit: Circuit, table_ohm: FloatArray, temperature_c: FloatArray) -> FloatArray:
+def _typical_ohm(circuit: Circuit, table_ohm: FloatArray, temperature_c: FloatArray) -> FloatArray:
     """Mean over the state of charge of a table at temperatures (cells,)."""
     rows = circuit.first_temperature_c + circuit.temperature_step_k * np.arange(len(table_ohm))
     typical: FloatArray = np.interp(temperature_c, rows, table_ohm.mean(axis=1))

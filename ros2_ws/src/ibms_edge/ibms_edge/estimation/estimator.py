@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ibms_battery.cell import Cell
+
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -64,11 +66,19 @@ class Estimator(Protocol):
             step_s: time since the last step [s]; 0 at the first.
         """
 
-    def snapshot(self) -> Mapping[str, FloatArray]:
-        """Everything that must be kept to go on after a restart."""
+    def adopt(self, cell: Cell) -> None:
+        """Go on with another description of the same cell type; what is known is kept."""
 
-    def restore(self, snapshot: Mapping[str, FloatArray]) -> None:
-        """Go on from a snapshot of the same estimator with the same number of cells.
+    def snapshot(self) -> Mapping[str, FloatArray]:
+        """Everything that must be kept to go on after a restart, by name."""
+
+    def restore(self, snapshot: Mapping[str, FloatArray], away_s: float) -> None:
+        """Go on after a restart; the first voltage corrects the charge.
+
+        Args:
+            snapshot: of the same estimator with the same number of cells.
+            away_s: how long the pack has been at rest since [s]; NaN where that is not known, and
+                it may have been charged or driven meanwhile.
 
         Raises:
             ValueError: if it does not fit; nothing has been changed then.
