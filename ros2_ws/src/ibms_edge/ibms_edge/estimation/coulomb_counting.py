@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Coulomb counting: the start and the charge since then, nothing else. No ROS."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from ibms_battery.cell import Cell
+from ibms_battery.circuit import build_circuit, model_of
+from ibms_edge.estimation.circuit_place import CircuitPlace
+from ibms_edge.estimation.estimator import Estimate
+from ibms_edge.estimation.restart import check_snapshot, soc_std_after
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+_S_PER_H = 3600.0
+_WARM_C = 25.0
+_UNKNOWN_STD = 12.0**-0.5  # of a charge of which nothing is known
+
+
+class CoulombCounter:
+    """Counted charge of each of ``count`` cells.
+
+    A cell of which nothing is known starts with the charge at which it would show its first voltage
+    without polarisation. The doubt grows with what the current sensor's bias may have counted
+    and with what the capacity may be off; an unknown current may have been one of an hour's charge.
+    """
+
+    def __init__(self, cell: Cell, count: int) -> None:
+        self._temperature_c = np.full(count, _WARM_C)
+        self._soc = np.zeros(count)
+        self._start_soc = np.zeros(count)
+        self._start_std = np.zeros(count)
+        self._drift = np.zeros(count)  # of the charge, all in one direction
+        self._known = np.zeros(count, np.bool_)
+        self._rested = False
+        self.adopt(cell)
+
+    def adopt(self, cell: Cell) -> None:
+        """See ``Estimator``."""
+        self._circuit = build_circuit(cell)
+        self._uncertainty = model_of(cell).uncertainty
+
+    def start(self, soc: FloatArray, soc_std: FloatArray, rested: bool) -> None:
+        """See ``Estimator``; only the doubt of a first voltage depends on ``rested``."""
+        self._known = np.isfinite(soc) & np.isfinite(soc_std)
+        self._soc = np.where(self._known, soc, 0.5)
+        self._start_soc = self._soc.copy()
+        self._start_std = np.where(self._known, soc_std, _UNKNOWN_STD)
+        self._drift = np.zeros(len(soc))
+        self._rested = rested
+
+    def update(
+        self,
+        voltage_v: FloatArray,
+        temperature_c: FloatArray,
+        current_a: FloatArray,
+        step_s: float,
+    ) -> None:
+        """See ``Estimator``; voltage and temperature count for the start only."""
+        np.copyto(self._temperature_c, temperature_c, where=np.isfinite(temperature_c))
+        flows = np.isfinite(current_a)
+        current = np.where(flows, current_a, 0.0)
+        gain = step_s / (_S_PER_H * self._circuit.capacity_ah)
+        self._soc += gain * current
+        self._drift += gain * np.where(flows, self._uncertainty.bias_a, self._circuit.capacity_ah)
+        begins = ~self._known & flows & np.isfinite(voltage_v)
+        if begins.any():
+            self._begin(begins, voltage_v[begins], current[begins])
+
+    def _begin(self, cells: BoolArray, voltage_v: FloatArray, current_a: FloatArray) -> None:
+        """Start ``cells`` from their first voltage; the other arrays hold these cells only."""
+        circuit, uncertainty = self._circuit, self._uncertainty
+        temperature_c = self._temperature_c[cells]
+        place = CircuitPlace(circuit, temperature_c)
+        hysteresis = np.zeros(len(voltage_v)) if self._rested else np.sign(current_a)
+        soc = place.soc_at(voltage_v, current_a, hysteresis)
+        cold = np.exp(uncertainty.cold_growth_per_k * np.maximum(_WARM_C - temperature_c, 0.0))
+        doubt = np.square(np.hypot(uncertainty.voltage_v, uncertainty.model_v) * cold)
+        doubt += np.square((1.0 - np.abs(hysteresis)) * place.curve(circuit.hysteresis_v, soc))
+        if not self._rested:
+            before_a = uncertainty.load_before_h * circuit.capacity_ah
+            for table in (circuit.fast_ohm, circuit.slow_ohm):
+                doubt += np.square(before_a * place.typical_ohm(table))
+        slope_v = np.maximum(place.table(circuit.slope_v, soc), 1e-3)
+        self._soc[cells] = self._start_soc[cells] = soc
+        self._start_std[cells] = np.minimum(np.sqrt(doubt) / slope_v, _UNKNOWN_STD)
+        self._drift[cells] = 0.0
+        self._known |= cells
+
+    @property
+    def estimate(self) -> Estimate:
+        """See ``Estimator``; nothing is told but the charge."""
+        nothing = np.full(len(self._soc), np.nan)
+        return Estimate(
+            soc=np.where(self._known, np.clip(self._soc, 0.0, 1.0), np.nan),
+            soc_std=np.where(self._known, self._std(), np.nan),
+            capacity_factor=nothing,
+            capacity_factor_std=nothing,
+            resistance_factor=nothing,
+            resistance_factor_std=nothing,
+            current_bias_a=nothing,
+            current_bias_std_a=nothing,
+            innovation_v=nothing,
+            innovation_ratio=nothing,
+        )
+
+    def _std(self) -> FloatArray:
+        counted = self._uncertainty.capacity * (self._soc - self._start_soc)
+        std: FloatArray = np.sqrt(self._start_std**2 + self._drift**2 + counted**2)
+        return std
+
+    def snapshot(self) -> Mapping[str, FloatArray]:
+        """See ``Estimator``."""
+        return {
+            "soc": self._soc.copy(),
+            "soc_std": self._std(),
+            "met": self._known.astype(np.float64),
+        }
+
+    def restore(self, snapshot: Mapping[str, FloatArray], away_s: float) -> None:
+        """See ``Estimator``; no voltage corrects a charge that is known."""
+        check_snapshot(snapshot, dict.fromkeys(("soc", "soc_std", "met"), self._soc.shape))
+        met = snapshot["met"] != 0.0
+        std = soc_std_after(snapshot["soc_std"], away_s)
+        self.start(np.where(met, snapshot["soc"], np.nan), std, rested=False)
