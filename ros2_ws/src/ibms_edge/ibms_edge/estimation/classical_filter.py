@@ -23,6 +23,11 @@ from ibms_battery.cell import Cell
 from ibms_battery.circuit import build_circuit, model_of
 from ibms_edge.estimation.circuit_place import CircuitPlace
 from ibms_edge.estimation.estimator import Estimate
+from ibms_edge.estimation.open_circuit_start import (
+    UNKNOWN_SOC_STD,
+    polarisation_variances,
+    soc_of_first_voltage,
+)
 from ibms_edge.estimation.restart import check_snapshot, soc_std_after
 
 FloatArray = npt.NDArray[np.float64]
@@ -33,7 +38,6 @@ STATES = 3
 
 _WARM_C = 25.0
 _HIGHEST_SOC = 1.05  # a cell may be charged beyond what counts as full
-_UNKNOWN_STD = 12.0**-0.5  # of a charge of which nothing is known
 _RESTED_V = 0.001  # polarisation left in a rested cell
 
 
@@ -77,7 +81,7 @@ class ClassicalFilter(ABC):
     def adopt(self, cell: Cell) -> None:
         """See ``Estimator``."""
         self._circuit = build_circuit(cell)
-        self._load_before_h = model_of(cell).uncertainty.load_before_h
+        self._uncertainty = model_of(cell).uncertainty
 
     def start(self, soc: FloatArray, soc_std: FloatArray, rested: bool) -> None:
         """See ``Estimator``."""
@@ -85,7 +89,7 @@ class ClassicalFilter(ABC):
         self._x[:] = 0.0
         self._x[SOC] = np.where(self._known, soc, 0.5)
         self._p[:] = np.eye(STATES) * _RESTED_V**2
-        std = np.where(self._known, np.maximum(soc_std, 1e-6), _UNKNOWN_STD)
+        std = np.where(self._known, np.maximum(soc_std, 1e-6), UNKNOWN_SOC_STD)
         self._p[:, SOC, SOC] = np.square(std)
         self._hysteresis[:] = 0.0
         self._unrested[:] = 0.0 if rested else 1.0
@@ -123,7 +127,7 @@ class ClassicalFilter(ABC):
 
         begins = self._new & measured
         if begins.any():
-            self._begin(begins, place, voltage_v, current, voltage_variance)
+            self._begin(begins, voltage_v, current)
         usable = measured & (self._known | ~begins)
         self._correct(place, np.where(usable, voltage_v, 0.0), usable, current, voltage_variance)
         self._x[SOC] = np.clip(self._x[SOC], 0.0, _HIGHEST_SOC)
@@ -155,35 +159,30 @@ class ClassicalFilter(ABC):
     ) -> None:
         """Correct by the voltages where ``usable``; ``variance`` (cells,) is that of a voltage."""
 
-    def _begin(
-        self,
-        begins: BoolArray,
-        place: CircuitPlace,
-        voltage_v: FloatArray,
-        current_a: FloatArray,
-        variance: FloatArray,
-    ) -> None:
+    def _begin(self, begins: BoolArray, voltage_v: FloatArray, current_a: FloatArray) -> None:
         """First voltage of the cells ``begins``: doubt of polarisation, and charge if unknown."""
-        circuit = self._circuit
+        circuit, uncertainty = self._circuit, self._uncertainty
         self._new &= ~begins
-        before_a = self._load_before_h * circuit.capacity_ah
-        for state, left, table in zip(
-            (FAST, SLOW), self._unrested, (circuit.fast_ohm, circuit.slow_ohm), strict=True
-        ):
-            doubt = np.square(left * before_a * place.typical_ohm(table))
-            self._p[begins, state, state] += doubt[begins]
+        polarisation = polarisation_variances(
+            circuit, uncertainty, self._temperature_c, self._unrested
+        )
+        for state, variance in zip((FAST, SLOW), polarisation, strict=True):
+            self._p[begins, state, state] += variance[begins]
         # Who is met under load has been driven this way; after a rest the branch is not known.
         driven = begins & (self._unrested[1] == 1.0)
         self._hysteresis = np.where(driven, np.sign(current_a), self._hysteresis)
         unknown = begins & ~self._known
-        if unknown.any():
-            soc = place.soc_at(np.where(unknown, voltage_v, 0.0), current_a, self._hysteresis)
-            slope_v = np.maximum(place.table(circuit.slope_v, soc), 1e-3)
-            turned_v = (1.0 - np.abs(self._hysteresis)) * place.curve(circuit.hysteresis_v, soc)
-            doubt = variance + turned_v**2 + self._p[:, FAST, FAST] + self._p[:, SLOW, SLOW]
-            std = np.minimum(np.sqrt(doubt) / slope_v, _UNKNOWN_STD)
-            self._x[SOC, unknown] = soc[unknown]
-            self._p[unknown, SOC, SOC] = np.square(std[unknown])
+        soc, std = soc_of_first_voltage(
+            circuit,
+            uncertainty,
+            voltage_v[unknown],
+            self._temperature_c[unknown],
+            current_a[unknown],
+            self._hysteresis[unknown],
+            polarisation[:, unknown].sum(axis=0),
+        )
+        self._x[SOC, unknown] = soc
+        self._p[unknown, SOC, SOC] = np.square(std)
 
     @property
     def estimate(self) -> Estimate:

@@ -8,8 +8,12 @@ import numpy.typing as npt
 
 from ibms_battery.cell import Cell
 from ibms_battery.circuit import build_circuit, model_of
-from ibms_edge.estimation.circuit_place import CircuitPlace
 from ibms_edge.estimation.estimator import Estimate
+from ibms_edge.estimation.open_circuit_start import (
+    UNKNOWN_SOC_STD,
+    polarisation_variances,
+    soc_of_first_voltage,
+)
 from ibms_edge.estimation.restart import check_snapshot, soc_std_after
 
 FloatArray = npt.NDArray[np.float64]
@@ -17,7 +21,6 @@ BoolArray = npt.NDArray[np.bool_]
 
 _S_PER_H = 3600.0
 _WARM_C = 25.0
-_UNKNOWN_STD = 12.0**-0.5  # of a charge of which nothing is known
 
 
 class CoulombCounter:
@@ -48,7 +51,7 @@ class CoulombCounter:
         self._known = np.isfinite(soc) & np.isfinite(soc_std)
         self._soc = np.where(self._known, soc, 0.5)
         self._start_soc = self._soc.copy()
-        self._start_std = np.where(self._known, soc_std, _UNKNOWN_STD)
+        self._start_std = np.where(self._known, soc_std, UNKNOWN_SOC_STD)
         self._drift = np.zeros(len(soc))
         self._rested = rested
 
@@ -72,21 +75,22 @@ class CoulombCounter:
 
     def _begin(self, cells: BoolArray, voltage_v: FloatArray, current_a: FloatArray) -> None:
         """Start ``cells`` from their first voltage; the other arrays hold these cells only."""
-        circuit, uncertainty = self._circuit, self._uncertainty
         temperature_c = self._temperature_c[cells]
-        place = CircuitPlace(circuit, temperature_c)
+        unrested = np.full((2, len(voltage_v)), 0.0 if self._rested else 1.0)
         hysteresis = np.zeros(len(voltage_v)) if self._rested else np.sign(current_a)
-        soc = place.soc_at(voltage_v, current_a, hysteresis)
-        cold = np.exp(uncertainty.cold_growth_per_k * np.maximum(_WARM_C - temperature_c, 0.0))
-        doubt = np.square(np.hypot(uncertainty.voltage_v, uncertainty.model_v) * cold)
-        doubt += np.square((1.0 - np.abs(hysteresis)) * place.curve(circuit.hysteresis_v, soc))
-        if not self._rested:
-            before_a = uncertainty.load_before_h * circuit.capacity_ah
-            for table in (circuit.fast_ohm, circuit.slow_ohm):
-                doubt += np.square(before_a * place.typical_ohm(table))
-        slope_v = np.maximum(place.table(circuit.slope_v, soc), 1e-3)
-        self._soc[cells] = self._start_soc[cells] = soc
-        self._start_std[cells] = np.minimum(np.sqrt(doubt) / slope_v, _UNKNOWN_STD)
+        polarisation = polarisation_variances(
+            self._circuit, self._uncertainty, temperature_c, unrested
+        )
+        self._soc[cells], self._start_std[cells] = soc_of_first_voltage(
+            self._circuit,
+            self._uncertainty,
+            voltage_v,
+            temperature_c,
+            current_a,
+            hysteresis,
+            polarisation.sum(axis=0),
+        )
+        self._start_soc[cells] = self._soc[cells]
         self._drift[cells] = 0.0
         self._known |= cells
 
