@@ -16,7 +16,7 @@ from ibms_tools.bag.reader import BagMessage, BagReader
 from ibms_tools.replay import main
 
 OUTPUTS = {
-    "state_estimator": ["/battery/cells/state"],
+    "state_estimator": ["/battery/cells/state", "/battery/pack/estimate"],
     "protection": ["/battery/protection/status", "/battery/events"],
 }
 
@@ -87,7 +87,7 @@ def test_figures_and_the_counted_charge(
     values = {result.name: result.value for result in report.results}
     assert values["replay.inputs"] == 100
     assert values["replay.inputs_stale"] == 0
-    assert values["replay.outputs"] == len(read(tmp_path / "out", ["/battery/cells/state"]))
+    assert values["replay.outputs"] == len(read(tmp_path / "out", OUTPUTS["state_estimator"]))
     assert values["replay.speed_factor"] is not None
     assert values["replay.soc.rmse"] is not None
     output = capsys.readouterr().out

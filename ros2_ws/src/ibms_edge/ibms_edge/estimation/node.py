@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node ``state_estimator``: state of charge and resistance of every cell."""
+"""Node ``state_estimator``: charge, energy and age of every cell and of the pack."""
 
-from array import array
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,123 +9,314 @@ import numpy.typing as npt
 from msgspec import Meta, Struct
 
 from ibms_battery.cell import load_cell
-from ibms_battery.clock import NS_PER_S, Clock
+from ibms_battery.circuit import build_circuit
+from ibms_battery.clock import NS_PER_S, Clock, VirtualClock
 from ibms_battery.pack import load_pack
-from ibms_edge.estimation.cell_filter import CellFilter
-from ibms_msgs.msg import CellMeasurement, CellStates
+from ibms_edge.circuit import in_circuit
+from ibms_edge.estimation.cell_updates import CellUpdates, RefusedError, Verdict
+from ibms_edge.estimation.current_sign import CurrentSign
+from ibms_edge.estimation.estimate_keeper import EstimateKeeper
+from ibms_edge.estimation.estimator_memory import Moment, Owner
+from ibms_edge.estimation.filter_health import FilterHealth
+from ibms_edge.estimation.kept_file import KeptFile
+from ibms_edge.estimation.messages import CellFigures, pack_estimate
+from ibms_edge.estimation.pack_estimate import UNKNOWN, contents, strings_of
+from ibms_edge.estimation.registry import DEFAULT, build_estimator
+from ibms_edge.estimation.scan_input import ScanInput, Step
+from ibms_msgs.msg import CellMeasurement, CellStates, Event, PackEstimate, SwitchState
+from ibms_msgs.srv import RollBackCellModel, UpdateCellModel
 from ibms_ros_common.diagnostics import WARN, Status
 from ibms_ros_common.node import BmsNode
 from ibms_ros_common.process import run
 
-_LONGEST_STEP_S = 60.0  # a longer gap says nothing about the current in between
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_REPLAY = "replay"  # stands for the boot of recorded times
+_FLOWS_C_RATE = 0.05
 
 
 class StateEstimatorParameters(Struct, frozen=True, kw_only=True):
     """Parameters of ``state_estimator``."""
 
     pack: Annotated[str, Meta(description="pack description, a file in config/packs")]
+    estimator: Annotated[str, Meta(description="which one runs, e.g. adaptive, ekf, counting")] = (
+        DEFAULT
+    )
     period_s: Annotated[
         float, Meta(ge=0.02, le=10, description="shortest time between two publications [s]")
     ] = 0.1
+    state_directory: Annotated[
+        str, Meta(description="folder of what outlives a restart; empty: nothing does")
+    ] = ""
 
 
 class StateEstimator(BmsNode[StateEstimatorParameters]):
-    """Runs the cell filter on every scan and publishes at a lower rate."""
+    """Runs the estimator on every scan and publishes at a lower rate."""
 
     def __init__(self, clock: Clock | None = None, **options: Any) -> None:
         super().__init__("state_estimator", StateEstimatorParameters, clock, **options)
 
     def configure(self, parameters: StateEstimatorParameters) -> None:
-        """Load pack and cell, create the filter."""
+        """Load pack and cell, create the estimator."""
         pack = load_pack(parameters.pack)
         self.pack_name = pack.name
         cell = load_cell(Path(parameters.pack).parent.parent / "cells" / f"{pack.cell}.yaml")
         self._pack = pack
-        self._filter = CellFilter(cell, pack.series, pack.parallel)
-        self._sensor_of_cell = np.array(pack.temperature_sensor_of_cell())
+        self._name = parameters.estimator
+        self._strings = strings_of(pack)
+        self._updates = CellUpdates(cell)
+        self._models = self._kept_models(parameters.state_directory)
+        cell = self._updates.active
+        self._estimator = build_estimator(self._name, cell, pack.series)
+        self._figures = CellFigures(build_circuit(cell), pack.parallel)
+        self._health = FilterHealth(cell, pack.series)
+        self._sign = CurrentSign(cell.capacity_ah)
+        self._flows_a = _FLOWS_C_RATE * cell.capacity_ah
+        self._input = ScanInput(pack, cell)
+        self._keeper = self._kept_estimate(parameters.state_directory)
         self._period_ns = round(parameters.period_s * NS_PER_S)
-        self._last_ns: int | None = None
-        self._last_charge_c = float("nan")
         self._next_publish_ns = 0
-        self._rejected = 0
-        self._gaps = 0
-        self.advertise("cells/state")
+        self._switches: SwitchState | None = None
+        self._newest: Moment | None = None
+        self._contents = UNKNOWN
+        self.advertise("cells/state", "pack/estimate", "events")
         self.listen("cells/measurement", self._on_cells)
+        self.listen("switch/state", self._on_switches)
+        self.serve("update_cell_model", self._on_update)
+        self.serve("roll_back_cell_model", self._on_roll_back)
         self.diagnose("estimate", self._report)
+        self.diagnose("model", self._report_model)
+
+    def _kept_models(self, folder: str) -> KeptFile | None:
+        self._model_problem = ""
+        if not folder:
+            return None
+        file = KeptFile(Path(folder, f"{self.pack_name}.cell_models"))
+        data = file.read()
+        if data is not None:
+            try:
+                self._updates.resume(data)
+            except RefusedError as error:
+                self._model_problem = f"{file.path}: {error}; the configured cell is in use"
+        return file
+
+    def _kept_estimate(self, folder: str) -> EstimateKeeper | None:
+        self._boot_id = (
+            _REPLAY if isinstance(self.clock, VirtualClock) else _BOOT_ID.read_text().strip()
+        )
+        if not folder:
+            return None
+        pack, cell = self._pack, self._updates.active
+        owner = Owner(pack.name, cell.name, cell.chemistry, self._name, pack.series)
+        capacity_c = 3600.0 * cell.capacity_ah * pack.parallel * pack.parallel_strings
+        return EstimateKeeper(Path(folder, f"{pack.name}.estimate"), owner, capacity_c)
+
+    def activate(self) -> None:
+        """Read what was kept, begin to keep."""
+        if self._models is not None:
+            self._models.start()
+        if self._keeper is not None:
+            self._keeper.start()
+
+    def deactivate(self) -> None:
+        """Keep the newest state."""
+        if self._keeper is not None:
+            if self._newest is not None:
+                self._keeper.keep(self._estimator, self._newest)
+            self._keeper.stop()
+        if self._models is not None:
+            self._models.stop()
+
+    # Scans
+
+    def _on_switches(self, message: SwitchState) -> None:
+        self._switches = message
 
     def _on_cells(self, message: CellMeasurement) -> None:
-        if (
-            len(message.voltage_v) != self._pack.series
-            or len(message.temperature_c) != self._pack.temperature_sensors
-            or message.late
-            or (self._last_ns is not None and message.boot_ns <= self._last_ns)
-        ):
-            self._rejected += 1
+        if not self._input.accepts(message):
             return
-        voltage_v = np.frombuffer(message.voltage_v, np.float32).astype(np.float64)
-        sensors_c = np.frombuffer(message.temperature_c, np.float32).astype(np.float64)
-        temperature_c = sensors_c[self._sensor_of_cell]
-        last_ns, self._last_ns = self._last_ns, message.boot_ns
-        step_s = 0.0 if last_ns is None else (message.boot_ns - last_ns) / NS_PER_S
-        current_a = self._mean_current_a(message, step_s)
-        if step_s > _LONGEST_STEP_S:
-            self._gaps += 1
-            current_a = float("nan")
-        self._filter.update(voltage_v, temperature_c, current_a, step_s)
+        self._follow(message)
+        connected = in_circuit(self._pack, self._switches, message.boot_ns)
+        configuration = "" if self._switches is None else self._switches.configuration
+        step = self._input.step(message, connected, configuration)
+        self._estimator.update(step.voltage_v, step.temperature_c, step.current_a, step.step_s)
+        estimate = self._estimator.estimate
+        self._watch(step, estimate.innovation_ratio, connected)
         if message.boot_ns >= self._next_publish_ns:
             # Kept in step, so that jitter of the scans does not stretch the period.
             missed = (message.boot_ns - self._next_publish_ns) // self._period_ns
             self._next_publish_ns += (missed + 1) * self._period_ns
-            self._publish(message, voltage_v, temperature_c)
+            self._publish(message, step, connected)
 
-    def _mean_current_a(self, message: CellMeasurement, step_s: float) -> float:
-        """Current over the step: from the sensor's charge counter if there is one."""
-        last_c, self._last_charge_c = self._last_charge_c, message.charge_c
-        counted_c = message.charge_c - last_c
-        if step_s >= 0.5 and counted_c == counted_c:
-            return float(counted_c / step_s)
-        return float(message.current_a)
+    def _follow(self, message: CellMeasurement) -> None:
+        """Go on from the state that was kept, then keep it now and then."""
+        if self._keeper is None:
+            return
+        is_first = self._newest is None
+        wall_ns = self.clock.wall_ns() + message.boot_ns - self.clock.boot_ns()
+        now = Moment(self._boot_id, message.boot_ns, wall_ns, message.charge_c)
+        if is_first:
+            kept = self._keeper.resume(self._estimator, now)
+            if kept is not None:
+                self._input.last_ns, self._input.last_charge_c = kept.boot_ns, kept.charge_c
+        elif self._newest is not None:
+            self._keeper.keep_sometimes(self._estimator, self._newest)
+        self._newest = now
 
-    def _publish(
-        self,
-        message: CellMeasurement,
-        voltage_v: npt.NDArray[np.float64],
-        temperature_c: npt.NDArray[np.float64],
-    ) -> None:
-        cells = self._filter
+    def _watch(self, step: Step, ratio: FloatArray, connected: BoolArray) -> None:
+        """Hold the voltages against what was expected, and a new model against the one before."""
+        carrying = np.flatnonzero(connected)
+        current_a = float(step.current_a[carrying].mean()) if carrying.size else 0.0
+        voltage_v = step.voltage_v[carrying]
+        voltage_v = voltage_v[voltage_v == voltage_v]
+        mean_v = float(voltage_v.mean()) if voltage_v.size else float("nan")
+        self._health.update(ratio, step.step_s)
+        self._health.look_at_voltages(voltage_v, current_a, step.step_s)
+        self._sign.update(mean_v, current_a, step.step_s)
+        if not self._updates.is_on_trial:
+            return
+        verdict = self._updates.judge(
+            self._median_ratio(), abs(current_a) > self._flows_a, step.step_s
+        )
+        if verdict is Verdict.WORSE:
+            self._roll_back("the voltages contradict it more than the one before")
+        elif verdict is Verdict.PROVED:
+            self._keep_models()
+            text = f"cell model version {self._updates.version} has proved itself"
+            self.tell(Event.KIND_STATE_CHANGED, text)
+
+    def _publish(self, message: CellMeasurement, step: Step, connected: BoolArray) -> None:
+        header = self.header(message.boot_ns)
+        estimate = self._estimator.estimate
+        cells = self._figures.contents(estimate, step.temperature_c)
         state = CellStates(
-            header=self.header(message.boot_ns),
+            header=header,
             boot_ns=message.boot_ns,
             scan_counter=message.scan_counter,
             current_a=message.current_a,
+            bleed_active=message.bleed_active,
         )
-        state.soc = _floats(cells.soc)
-        state.soc_std = _floats(cells.soc_std)
-        state.soh = _floats(np.full(self._pack.series, np.nan))  # no capacity estimate yet
-        state.resistance_ohm = _floats(cells.resistance_ohm)
-        state.capacity_ah = _floats(cells.capacity_ah)
-        state.voltage_v = _floats(voltage_v)
-        state.temperature_c = _floats(temperature_c)
-        state.bleed_active = message.bleed_active
-        state.valid = array("B", (~np.isnan(cells.soc)).astype(np.uint8).tobytes())
+        self._figures.fill(state, estimate, cells, step, self._health.ratio)
         self.publish("cells/state", state)
+        self._contents = contents(self._strings, self._figures.energy, cells, connected)
+        pack = pack_estimate(self._contents, estimate, connected)
+        pack.header = header
+        pack.boot_ns, pack.scan_counter = message.boot_ns, message.scan_counter
+        pack.estimator, pack.model_version = self._name, self._updates.version
+        if self._updates.is_on_trial:
+            pack.model_trial = PackEstimate.TRIAL_RUNNING
+        self.publish("pack/estimate", pack)
+
+    # Models of the cell
+
+    def _on_update(
+        self, request: UpdateCellModel.Request, response: UpdateCellModel.Response
+    ) -> UpdateCellModel.Response:
+        response.active_version = self._updates.version
+        if not self.is_active:
+            response.code = UpdateCellModel.Response.CODE_NOT_ACTIVE
+            response.message = "the state estimator is not active"
+            return response
+        try:
+            self._updates.update(request.cell_yaml, self._median_ratio())
+        except RefusedError as error:
+            response.code = UpdateCellModel.Response.CODE_REFUSED
+            response.message = f"the cell model is refused: {error}"
+            return response
+        self._adopt()
+        response.success = True
+        response.active_version = self._updates.version
+        response.message = f"cell model version {self._updates.version} is in use, on trial"
+        self.tell(Event.KIND_STATE_CHANGED, response.message)
+        return response
+
+    def _on_roll_back(
+        self, _request: RollBackCellModel.Request, response: RollBackCellModel.Response
+    ) -> RollBackCellModel.Response:
+        response.active_version = self._updates.version
+        if not self.is_active:
+            response.code = RollBackCellModel.Response.CODE_NOT_ACTIVE
+            response.message = "the state estimator is not active"
+            return response
+        try:
+            response.message = self._roll_back("somebody asked for it")
+        except RefusedError as error:
+            response.code = RollBackCellModel.Response.CODE_NOTHING_BEFORE
+            response.message = str(error)
+            return response
+        response.success = True
+        response.active_version = self._updates.version
+        return response
+
+    def _roll_back(self, why: str) -> str:
+        version = self._updates.version
+        self._updates.roll_back()
+        self._adopt()
+        text = f"cell model version {version} was rolled back to {self._updates.version}: {why}"
+        self.tell(Event.KIND_STATE_CHANGED, text, Event.SEVERITY_WARNING)
+        return text
+
+    def _adopt(self) -> None:
+        cell = self._updates.active
+        self._estimator.adopt(cell)
+        self._figures = CellFigures(build_circuit(cell), self._pack.parallel)
+        self._health.begin_anew()
+        self._model_problem = ""
+        self._keep_models()
+
+    def _keep_models(self) -> None:
+        if self._models is not None:
+            data = self._updates.encode()
+            self._models.keep(lambda: data)
+
+    def _median_ratio(self) -> float:
+        return float(np.median(self._health.ratio))
+
+    # Diagnostics
 
     def _report(self, status: Status) -> None:
-        soc = self._filter.soc
-        known = soc[~np.isnan(soc)]
-        status.add(cells_estimated=known.size, rejected=self._rejected, gaps=self._gaps)
-        if known.size:
+        estimate, holds = self._estimator.estimate, self._contents
+        known = int(np.isfinite(estimate.soc).sum())
+        status.add(estimator=self._name, cells_estimated=known, gaps=self._input.gaps)
+        status.add_counts(self._input.rejected)
+        if holds is not UNKNOWN:
             status.add(
-                lowest_soc=float(known.min()),
-                highest_soc=float(known.max()),
-                largest_std=float(np.nanmax(self._filter.soc_std)),
+                soc=holds.soc,
+                soc_std=holds.soc_std,
+                empties_first=holds.empties_first,
+                fills_first=holds.fills_first,
             )
-        if self.is_active and known.size < self._pack.series:
-            status.report(WARN, f"{self._pack.series - known.size} cells without an estimate")
+        if self._keeper is not None:
+            status.add(restart=self._keeper.told or "nothing was kept")
+            if self._keeper.problem:
+                status.report(WARN, self._keeper.problem)
+        if self.is_active and known < self._pack.series:
+            status.report(WARN, f"{self._pack.series - known} cells without an estimate")
 
-
-def _floats(values: npt.NDArray[np.float64]) -> "array[float]":
-    return array("f", values.astype(np.float32).tobytes())
+    def _report_model(self, status: Status) -> None:
+        cell = self._updates.active
+        status.add(
+            cell=cell.name,
+            model_version=self._updates.version,
+            on_trial=self._updates.is_on_trial,
+            median_innovation_ratio=self._median_ratio(),
+            highest_innovation_ratio=float(self._health.ratio.max()),
+            current_voltage_correlation=self._sign.correlation,
+        )
+        if self._sign.is_reversed:
+            status.report(
+                WARN,
+                "current in the wrong sign: voltages fall while it says that charge comes in; "
+                "check the current sensor's direction",
+            )
+        if problem := self._health.problem:
+            status.report(WARN, problem)
+        if self._model_problem:
+            status.report(WARN, self._model_problem)
+        if self._models is not None and self._models.problem:
+            status.report(WARN, self._models.problem)
 
 
 def main() -> int:

@@ -1,84 +1,231 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node adds to the cell filter: what it takes as a scan, and how often it tells."""
+"""What the node adds to the estimator: what it takes as a scan, what it keeps and what it tells."""
 
 from array import array
 from collections.abc import Callable
-from math import isnan
+from math import hypot, isnan, nan
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ibms_battery.pack import Pack
 from ibms_edge.estimation.node import StateEstimator
-from ibms_msgs.msg import CellMeasurement
+from ibms_msgs.msg import CellMeasurement, CellStates, PackEstimate, SwitchState
+from ibms_ros_common.diagnostics import Status
 
 Start = Callable[..., Any]
 
 
 def scan(pack: Pack, voltage_v: float = 3.7, **fields: Any) -> CellMeasurement:
-    message = CellMeasurement(current_a=0.0, charge_c=float("nan"), **fields)
+    message = CellMeasurement(current_a=0.0, charge_c=nan)
     message.voltage_v = array("f", [voltage_v] * pack.series)
     message.temperature_c = array("f", [25.0] * pack.temperature_sensors)
     message.bleed_active = array("B", bytes(pack.series))
+    message.voltage_valid = array("B", [1] * pack.series)
+    message.temperature_valid = array("B", [1] * pack.temperature_sensors)
+    for name, value in fields.items():
+        setattr(message, name, value)
     return message
 
 
-def feed(alone: Any, pack: Pack, scans: int, **fields: Any) -> None:
+def feed(alone: Any, pack: Pack, scans: int, step_s: float = 0.02, **fields: Any) -> None:
     for number in range(scans):
-        alone.advance(0.02)
+        alone.advance(step_s)
         alone.hear("cells/measurement", scan(pack, scan_counter=number, **fields))
+
+
+def states(alone: Any) -> list[CellStates]:
+    return [message for topic, message in alone.sent if topic == "cells/state"]
+
+
+def report(alone: Any, subject: str = "estimate") -> Status:
+    status = Status()
+    dict(alone.node.subjects())[subject](status)
+    return status
 
 
 def test_every_scan_counts_and_ten_per_second_are_told(start: Start, pack: Pack) -> None:
     alone = start(StateEstimator)
     feed(alone, pack, 101)
-    states = [message for _, message in alone.sent]
-    assert len(states) in (20, 21)
-    last = states[-1]
-    assert len(last.soc) == pack.series
+    assert len(states(alone)) in (20, 21)
+    last = states(alone)[-1]
+    for name in ("soc", "soe", "soh_capacity", "soh_resistance", "current_bias_a"):
+        values = getattr(last, name)
+        assert len(values) == pack.series, name
+        assert not any(isnan(value) for value in values), name
     assert all(0.0 < soc < 1.0 for soc in last.soc)
     assert list(last.valid) == [1] * pack.series
-    assert all(isnan(value) for value in last.soh)
     assert last.voltage_v[0] == pytest.approx(3.7)
 
 
+def test_the_pack_is_told_with_the_scan_that_its_cells_are_of(start: Start, pack: Pack) -> None:
+    alone = start(StateEstimator)
+    voltage_v = array("f", [3.7] * pack.series)
+    voltage_v[5], voltage_v[8] = 3.5, 3.9
+    for number in range(11):
+        alone.advance(0.02)
+        message = scan(pack, scan_counter=number)
+        message.voltage_v = voltage_v
+        alone.hear("cells/measurement", message)
+    told, cells = alone.newest("pack/estimate"), states(alone)[-1]
+    assert (told.valid, told.estimator, told.model_version) == (True, "adaptive", 1)
+    assert (told.boot_ns, told.scan_counter) == (cells.boot_ns, cells.scan_counter)
+    assert (told.empties_first, told.fills_first) == (5, 8)
+    assert told.empties_first_by == told.fills_first_by == PackEstimate.BY_CHARGE
+    assert told.charge_to_empty_ah == pytest.approx(cells.soc[5] * cells.capacity_ah[5], rel=1e-5)
+    assert told.charge_to_full_ah == pytest.approx(
+        (1.0 - cells.soc[8]) * cells.capacity_ah[8], rel=1e-5
+    )
+
+
 @pytest.mark.parametrize(
-    "wrong",
-    [{"late": True}, {"voltage_v": array("f", [3.7] * 3)}, {"temperature_c": array("f")}],
+    ("wrong", "why"),
+    [
+        ({"late": True}, "late"),
+        ({"voltage_v": array("f", [3.7] * 3)}, "of another size"),
+        ({"voltage_valid": array("B")}, "of another size"),
+        ({"temperature_c": array("f")}, "of another size"),
+    ],
 )
 def test_what_is_no_fresh_whole_scan_changes_nothing(
-    start: Start, pack: Pack, wrong: dict[str, Any]
+    start: Start, pack: Pack, wrong: dict[str, Any], why: str
 ) -> None:
     alone = start(StateEstimator)
     feed(alone, pack, 10)
-    before = alone.node._filter.soc.copy()
+    before = alone.node._estimator.estimate.soc
+    alone.advance(0.02)
     message = scan(pack, voltage_v=4.1)
     for name, value in wrong.items():
         setattr(message, name, value)
-    alone.advance(0.02)
     alone.hear("cells/measurement", message)
-    assert (alone.node._filter.soc == before).all()
-    assert alone.node._rejected == 1
+    assert (alone.node._estimator.estimate.soc == before).all()
+    assert report(alone).values[f"rejected: {why}"] == "1"
 
 
-def test_a_repeated_scan_is_not_counted_twice(start: Start, pack: Pack) -> None:
+def test_a_repeated_scan_and_one_out_of_order_are_rejected(start: Start, pack: Pack) -> None:
     alone = start(StateEstimator)
     feed(alone, pack, 10)
     alone.hear("cells/measurement", scan(pack))
-    assert alone.node._rejected == 1
+    old = scan(pack, boot_ns=alone.clock.boot_ns() - 50_000_000)
+    alone.node.receive(alone.node.inputs["cells/measurement"], old)
+    assert report(alone).values["rejected: out of order"] == "2"
 
 
 def test_the_charge_counter_bridges_slow_scans(start: Start, pack: Pack) -> None:
-    alone = start(StateEstimator, period_s=0.1)
+    counted, still = start(StateEstimator), start(StateEstimator)
     for number in range(60):
-        alone.advance(1.0)
-        message = scan(pack)
-        message.charge_c = -36.0 * number  # 36 A that no single current shows
-        alone.hear("cells/measurement", message)
-    counted = alone.node._filter.soc.mean()
-    still = start(StateEstimator)
-    for _ in range(60):
-        still.advance(1.0)
-        still.hear("cells/measurement", scan(pack))
+        for alone, current_a in ((counted, -10.0), (still, 0.0)):
+            alone.advance(1.0)
+            message = scan(pack, charge_c=current_a * number)  # that no single current shows
+            alone.hear("cells/measurement", message)
+    given = (still.node._estimator.estimate.soc - counted.node._estimator.estimate.soc).mean()
     # At the same terminal voltage a discharging pack holds more than a resting one.
-    assert counted > still.node._filter.soc.mean()
+    assert given < 0.0
+
+
+def test_an_invalid_voltage_widens_the_uncertainty_and_moves_nothing(
+    start: Start, pack: Pack
+) -> None:
+    alone = start(StateEstimator)
+    feed(alone, pack, 50)
+    before = states(alone)[-1]
+    valid = array("B", [1] * pack.series)
+    valid[3] = 0
+    wrong_v = array("f", [3.7] * pack.series)
+    wrong_v[3] = 1.0  # must not be used, whatever stands there
+    for _ in range(500):
+        alone.advance(0.02)
+        message = scan(pack, voltage_valid=valid)
+        message.voltage_v = wrong_v
+        alone.hear("cells/measurement", message)
+    after = states(alone)[-1]
+    assert isnan(after.voltage_v[3])
+    assert after.soc[3] == pytest.approx(before.soc[3], abs=1e-3)
+    assert after.soc_std[3] > 1.01 * after.soc_std[2]
+    assert after.valid[3] == 1
+
+
+def test_a_long_gap_without_a_counter_widens_the_uncertainty(start: Start, pack: Pack) -> None:
+    alone = start(StateEstimator)
+    feed(alone, pack, 50)
+    before = states(alone)[-1].soc_std[0]
+    invalid = array("B", bytes(pack.series))
+    alone.advance(120.0)
+    alone.hear("cells/measurement", scan(pack, voltage_valid=invalid))
+    assert report(alone).values["gaps"] == "1"
+    assert states(alone)[-1].soc_std[0] > hypot(before, 0.03)  # 2 min at 1 C would move 0.033
+
+
+def test_a_bypassed_cell_carries_no_current_and_does_not_count(start: Start, pack: Pack) -> None:
+    alone = start(StateEstimator)
+    voltage_v = array("f", [3.7] * pack.series)
+    voltage_v[2] = 3.4  # the weakest, were it in the circuit
+    isolated = array("B", bytes(pack.series))
+    isolated[2] = 1
+    for number in range(200):
+        alone.advance(0.02)
+        alone.hear("switch/state", SwitchState(isolated=isolated))
+        message = scan(pack, current_a=-30.0, scan_counter=number)
+        message.voltage_v = voltage_v
+        alone.hear("cells/measurement", message)
+    soc = alone.node._estimator.estimate.soc
+    assert soc[2] < soc[0]
+    told = alone.newest("pack/estimate")
+    assert told.empties_first != 2
+    assert told.soc == pytest.approx(float(np.delete(soc, 2).min()), abs=0.01)
+    in_circuit = np.frombuffer(isolated, np.uint8) == 0
+    current_a = alone.node._input.step(scan(pack, current_a=-30.0), in_circuit).current_a
+    assert current_a[2] == 0.0
+    assert current_a[0] == pytest.approx(-30.0 / pack.parallel)
+
+
+def test_a_wrong_name_is_refused_with_the_list(
+    start: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    alone = start(StateEstimator, estimator="crystal_ball")
+    assert not alone.node.is_configured
+    said = capfd.readouterr()
+    assert "crystal_ball" in said.err + said.out
+    assert "adaptive" in said.err + said.out
+
+
+def test_a_restart_goes_on_with_what_was_known(start: Start, pack: Pack, tmp_path: Path) -> None:
+    first = start(StateEstimator, state_directory=str(tmp_path))
+    feed(first, pack, 500)
+    known = first.node._estimator.estimate
+    first.node.stop()
+    second = start(StateEstimator, state_directory=str(tmp_path))
+    second.advance(first.clock.boot_ns() / 1e9 - second.clock.boot_ns() / 1e9 + 3.0)
+    feed(second, pack, 1)
+    assert "went on after 3.0 s" in report(second).values["restart"]
+    resumed = second.node._estimator.estimate
+    assert resumed.resistance_factor_std == pytest.approx(known.resistance_factor_std, rel=0.05)
+    assert (resumed.soc_std < 0.2).all()
+
+
+def test_a_damaged_file_is_told_and_ignored(start: Start, pack: Pack, tmp_path: Path) -> None:
+    file = tmp_path / f"{pack.name}.estimate"
+    first = start(StateEstimator, state_directory=str(tmp_path))
+    feed(first, pack, 50)
+    first.node.stop()
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    second = start(StateEstimator, state_directory=str(tmp_path))
+    feed(second, pack, 1)
+    status = report(second)
+    assert "damaged" in status.message
+    assert status.values["restart"] == "nothing was kept"
+    assert second.newest("pack/estimate").valid
+
+
+def test_no_estimate_is_told_as_such(start: Start, pack: Pack) -> None:
+    alone = start(StateEstimator)
+    feed(alone, pack, 3, voltage_valid=array("B", bytes(pack.series)))
+    told: PackEstimate = alone.newest("pack/estimate")
+    assert not told.valid
+    assert isnan(told.soc)
+    assert told.empties_first == -1
+    assert list(states(alone)[-1].valid) == [0] * pack.series

@@ -35,8 +35,10 @@ class SocTrace:
         """Take what the estimator is about to get."""
         self._charge_ah = message.charge_c / _SECONDS_PER_HOUR / self._parallel
 
-    def said(self, _topic: str, message: CellStates, _data: bytes) -> None:
+    def said(self, _topic: str, message: Any, _data: bytes) -> None:
         """Take what the estimator made of it."""
+        if not isinstance(message, CellStates):
+            return
         self._counted_ah.append(self._charge_ah)
         self._estimates.append(np.frombuffer(message.soc, np.float32))
 

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the voltages agree with what the estimator expects of them. No ROS.
+
+The square of the innovation over its variance is 1 on average where model and noise are right
+(Bar-Shalom, Estimation with Applications to Tracking and Navigation, ch. 5.4). Its mean over a
+minute says which cell contradicts its model, and when most do, that model or sensors are wrong.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from ibms_battery.cell import Cell
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+MEAN_OVER_S = 60.0
+_CONTRADICTS = 9.0  # three sigma, in the mean
+_AGREES = 4.0
+_LARGEST_RATIO = 400.0  # one outlier says no more than this
+_LONGEST_STEP_S = 1.0  # after a gap one sample does not stand for all that was missed
+_BEYOND_LIMITS_V = 0.05
+_REST_C_RATE = 0.1
+_NAMED = 5
+
+
+class FilterHealth:
+    """Means over a minute of each cell's innovation ratio, and what follows from them.
+
+    Args:
+        cell: that the model is of.
+        count: cells.
+    """
+
+    def __init__(self, cell: Cell, count: int) -> None:
+        self._cell = cell
+        self.ratio: FloatArray = np.ones(count)
+        self.contradicts: BoolArray = np.zeros(count, np.bool_)
+        self._known_s = 0.0
+        self._agreed = False
+        self._impossible_s = 0.0
+        self._impossible_v = 0.0
+
+    def begin_anew(self) -> None:
+        """Forget what was learned, as after a change of the model."""
+        self.ratio[:] = 1.0
+        self.contradicts[:] = False
+        self._known_s = 0.0
+
+    def update(self, innovation_ratio: FloatArray, step_s: float) -> None:
+        """Take the ratios of one scan (cells,); NaN where a voltage was not used."""
+        step_s = min(step_s, _LONGEST_STEP_S)
+        weight = step_s / MEAN_OVER_S
+        change = np.fmin(innovation_ratio, _LARGEST_RATIO) - self.ratio
+        known = innovation_ratio == innovation_ratio
+        np.add(self.ratio, weight * change, out=self.ratio, where=known)
+        self.contradicts[self.ratio > _CONTRADICTS] = True
+        self.contradicts[self.ratio < _AGREES] = False
+        if known.any():
+            self._known_s += step_s
+        if self._known_s >= MEAN_OVER_S and not self._agreed:
+            self._agreed = bool(np.median(self.ratio) < _AGREES)
+
+    def look_at_voltages(self, voltage_v: FloatArray, current_a: float, step_s: float) -> None:
+        """Take voltages [V] (cells,) at a current per cell [A]; no resting cell exceeds its limits.
+
+        Between them charge is possible, whatever the chemistry; beyond, it is not.
+        """
+        if not abs(current_a) <= _REST_C_RATE * self._cell.capacity_ah:
+            return
+        voltage_v = voltage_v[voltage_v == voltage_v]
+        if not voltage_v.size:
+            return
+        median_v = float(np.median(voltage_v))
+        cell = self._cell
+        low_v = cell.minimum_voltage_v - _BEYOND_LIMITS_V
+        high_v = cell.maximum_voltage_v + _BEYOND_LIMITS_V
+        if low_v <= median_v <= high_v:
+            self._impossible_s = 0.0
+        else:
+            self._impossible_s += min(step_s, _LONGEST_STEP_S)
+            self._impossible_v = median_v
+
+    @property
+    def problem(self) -> str:
+        """What contradicts what, one sentence; empty if nothing does."""
+        cell = self._cell
+        if self._impossible_s >= _LONGEST_STEP_S:
+            return (
+                f"the median cell rests at {self._impossible_v:.2f} V, impossible for "
+                f"{cell.name} ({cell.chemistry}, {cell.minimum_voltage_v:g} to "
+                f"{cell.maximum_voltage_v:g} V): is this the pack's cell?"
+            )
+        found = np.flatnonzero(self.contradicts)
+        if not found.size:
+            return ""
+        sigmas = float(np.sqrt(self.ratio[found].max()))
+        text = f"innovation {sigmas:.0f} times its sigma"
+        if 2 * found.size > self.ratio.size and self.ratio.size > 1:
+            question = (
+                "current sensor or temperatures may be wrong"
+                if self._agreed
+                else f"is {cell.name} ({cell.chemistry}) the pack's cell?"
+            )
+            return f"{found.size} cells: voltages contradict the model: {text}; {question}"
+        names = ", ".join(str(index) for index in found[:_NAMED])
+        names += ", ..." if found.size > _NAMED else ""
+        plural = "cell" if found.size == 1 else "cells"
+        return f"{plural} {names}: voltage contradicts the model: {text}"
