@@ -12,7 +12,7 @@ from rclpy.parameter import Parameter
 from ibms_battery.cell import Cell, load_cell
 from ibms_battery.clock import NS_PER_S, VirtualClock
 from ibms_battery.pack import Pack, load_pack
-from ibms_msgs.msg import CellStates, PackState, ProtectionStatus
+from ibms_msgs.msg import CellStates, PackEstimate, PackState, ProtectionStatus
 from ibms_ros_common.node import BmsNode
 
 CONFIG = Path(__file__).resolve().parents[4] / "config"
@@ -79,6 +79,7 @@ class NodeAlone:
             ("cells/state", cells),
             ("pack/state", PackState(state=PackState.STATE_DRIVE)),
             ("protection/status", ProtectionStatus()),
+            ("pack/estimate", PackEstimate(valid=True, soc=0.5, capacity_ah=15.0)),
         ]
 
     def hear_all(self, voltage_v: float = 3.7, **state: Any) -> None:

@@ -9,7 +9,7 @@ from sensor_msgs.msg import BatteryState
 
 from ibms_battery.cell import Cell
 from ibms_battery.pack import Pack
-from ibms_msgs.msg import CellStates, PackState
+from ibms_msgs.msg import CellStates, PackEstimate, PackState
 
 # By the beginning of the chemistry's name: NMC811 is an NMC.
 _TECHNOLOGY = {
@@ -25,6 +25,7 @@ def battery_state(
     pack: Pack,
     cell: Cell,
     cells: CellStates | None,
+    estimate: PackEstimate | None,
     connected: npt.NDArray[np.bool_],
     state: PackState | None,
     serial_number: str,
@@ -35,7 +36,8 @@ def battery_state(
         pack: its description.
         cell: rated data of its cells.
         cells: newest state of the cells; None if there is no fresh one.
-        connected: (series,) True for cells in the circuit. Charge and voltage are theirs alone.
+        estimate: newest estimate of the pack; None if there is no fresh one.
+        connected: (series,) True for cells in the circuit. The voltage is theirs alone.
         state: newest state of the pack, if there is one.
         serial_number: of the pack.
     """
@@ -60,8 +62,6 @@ def battery_state(
         return message
     voltage_v = np.frombuffer(cells.voltage_v, np.float32)[connected]
     temperature_c = np.frombuffer(cells.temperature_c, np.float32)
-    soc = np.frombuffer(cells.soc, np.float32)[connected]
-    capacity_ah = np.frombuffer(cells.capacity_ah, np.float32)[connected]
     message.cell_voltage = cells.voltage_v
     message.cell_temperature = cells.temperature_c
     message.current = cells.current_a
@@ -69,11 +69,10 @@ def battery_state(
         message.voltage = float(voltage_v.sum()) / pack.parallel_strings
     if not np.isnan(temperature_c).all():
         message.temperature = float(np.nanmax(temperature_c))
-    if soc.size and not np.isnan(soc).any():
-        # The emptiest cell ends a discharge: what it can give, the pack can give.
-        message.percentage = float(soc.min())
-        message.charge = float((soc * capacity_ah).min()) * pack.parallel_strings
-        message.capacity = float(capacity_ah.min()) * pack.parallel_strings
+    if estimate is not None and estimate.valid:
+        message.percentage = estimate.soc
+        message.charge = estimate.charge_to_empty_ah
+        message.capacity = estimate.capacity_ah
     message.power_supply_status = _status(message, state)
     message.power_supply_health = _health(temperature_c, state)
     return message

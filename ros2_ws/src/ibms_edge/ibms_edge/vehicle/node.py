@@ -22,6 +22,7 @@ from ibms_end.hardware_node import HardwareNode
 from ibms_end.mapping import load_map
 from ibms_msgs.msg import (
     CellStates,
+    PackEstimate,
     PackLimits,
     PackState,
     ProtectionStatus,
@@ -73,6 +74,7 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
             )
         }
         self._cells: CellStates | None = None
+        self._estimate: PackEstimate | None = None
         self._state: PackState | None = None
         self._limits: PackLimits | None = None
         self._status: ProtectionStatus | None = None
@@ -93,6 +95,7 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
         self.attach(self._receiver)
         self.advertise("battery_state")
         self.listen("cells/state", self._on_cells)
+        self.listen("pack/estimate", self._on_estimate)
         self.listen("pack/state", self._on_state)
         self.listen("pack/limits", self._on_limits)
         self.listen("protection/status", self._on_status)
@@ -106,6 +109,9 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
 
     def _on_cells(self, message: CellStates) -> None:
         self._cells = message
+
+    def _on_estimate(self, message: PackEstimate) -> None:
+        self._estimate = message
 
     def _on_limits(self, message: PackLimits) -> None:
         before, self._limits = self._limits, message
@@ -199,16 +205,21 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
             "ThermalRunaway": int(self._runaway_alarm),
             "Valid": 0,
         }
-        if cells is not None and now_ns - cells.boot_ns <= _INPUT_STALE_NS:
+        estimate = self._fresh_estimate(now_ns)
+        if (
+            cells is not None
+            and now_ns - cells.boot_ns <= _INPUT_STALE_NS
+            and estimate is not None
+            and estimate.valid
+        ):
             connected = in_circuit(self._pack, self._switches, now_ns)
             voltage_v = np.frombuffer(cells.voltage_v, np.float32)[connected]
             temperature_c = np.frombuffer(cells.temperature_c, np.float32)
-            soc = np.frombuffer(cells.soc, np.float32)[connected]
-            everything = (*voltage_v, *temperature_c, *soc, cells.current_a)
+            everything = (*voltage_v, *temperature_c, cells.current_a)
             if connected.any() and not np.isnan(everything).any():
                 values |= {
                     "Valid": 1,
-                    "StateOfCharge": float(soc.min()) * 100.0,
+                    "StateOfCharge": estimate.soc * 100.0,
                     "PackVoltage": float(voltage_v.sum()) / self._pack.parallel_strings,
                     "Current": float(np.clip(cells.current_a, -3000, 3000)),
                     "MinimumTemperature": float(temperature_c.min()),
@@ -229,12 +240,18 @@ class VehicleInterface(HardwareNode[VehicleInterfaceParameters]):
             self._pack,
             self._cell,
             cells,
+            self._fresh_estimate(now_ns),
             in_circuit(self._pack, self._switches, now_ns),
             self._state,
             self._serial_number,
         )
         message.header = self.header(cells.boot_ns if cells is not None else None)
         self.publish("battery_state", message)
+
+    def _fresh_estimate(self, now_ns: int) -> PackEstimate | None:
+        estimate = self._estimate
+        fresh = estimate is not None and now_ns - estimate.boot_ns <= _INPUT_STALE_NS
+        return estimate if fresh else None
 
     def _report(self, status: Status) -> None:
         status.add_counts(self._decoder.rejected)

@@ -11,7 +11,7 @@ from sensor_msgs.msg import BatteryState
 from ibms_battery.cell import Cell
 from ibms_battery.pack import Pack, StringOfCells
 from ibms_edge.vehicle.battery_state import battery_state
-from ibms_msgs.msg import CellStates, PackState
+from ibms_msgs.msg import CellStates, PackEstimate, PackState
 
 NAN = math.nan
 ALL = np.ones(12, np.bool_)
@@ -22,21 +22,24 @@ def cells(pack: Pack, **fields: Any) -> CellStates:
     count = pack.series
     message.voltage_v = array("f", [3.7] * (count - 1) + [3.6])
     message.temperature_c = array("f", [25.0] * (count - 1) + [30.0])
-    message.soc = array("f", [0.5] * (count - 1) + [0.4])
-    message.capacity_ah = array("f", [15.0] * (count - 1) + [14.0])
     for name, value in fields.items():
         setattr(message, name, value)
     return message
 
 
+def estimate(**fields: Any) -> PackEstimate:
+    values = {"soc": 0.4, "charge_to_empty_ah": 5.6, "capacity_ah": 14.0, "valid": True}
+    return PackEstimate(**{**values, **fields})
+
+
 def test_every_field_is_set(pack: Pack, cell: Cell) -> None:
     state = PackState(state=PackState.STATE_DRIVE)
-    message = battery_state(pack, cell, cells(pack), ALL, state, "SN 1")
+    message = battery_state(pack, cell, cells(pack), estimate(), ALL, state, "SN 1")
     assert message.voltage == pytest.approx(11 * 3.7 + 3.6, abs=1e-4)
     assert message.current == -20.0  # negative: discharging
     assert message.temperature == 30.0
-    assert message.percentage == pytest.approx(0.4)  # 0 to 1, the emptiest cell
-    assert message.charge == pytest.approx(0.4 * 14.0)
+    assert message.percentage == pytest.approx(0.4)  # 0 to 1
+    assert message.charge == pytest.approx(5.6)
     assert message.capacity == 14.0
     assert message.design_capacity == cell.capacity_ah * pack.parallel
     assert message.power_supply_status == BatteryState.POWER_SUPPLY_STATUS_DISCHARGING
@@ -48,7 +51,7 @@ def test_every_field_is_set(pack: Pack, cell: Cell) -> None:
 
 
 def test_without_cells_everything_measured_is_nan(pack: Pack, cell: Cell) -> None:
-    message = battery_state(pack, cell, None, ALL, None, "")
+    message = battery_state(pack, cell, None, None, ALL, None, "")
     for name in ("voltage", "current", "temperature", "percentage", "charge", "capacity"):
         assert math.isnan(getattr(message, name)), name
     assert all(math.isnan(value) for value in message.cell_voltage)
@@ -57,44 +60,37 @@ def test_without_cells_everything_measured_is_nan(pack: Pack, cell: Cell) -> Non
     assert message.power_supply_health == BatteryState.POWER_SUPPLY_HEALTH_UNKNOWN
 
 
-def test_one_unmeasured_cell_leaves_sums_unknown(pack: Pack, cell: Cell) -> None:
+@pytest.mark.parametrize("unknown", [None, estimate(valid=False)])
+def test_one_unmeasured_cell_leaves_sums_unknown(
+    pack: Pack, cell: Cell, unknown: PackEstimate | None
+) -> None:
     poor = cells(pack)
     poor.voltage_v[3] = NAN
-    poor.soc[3] = NAN
     poor.temperature_c[3] = NAN
-    message = battery_state(pack, cell, poor, ALL, None, "")
+    message = battery_state(pack, cell, poor, unknown, ALL, None, "")
     assert math.isnan(message.voltage)
     assert math.isnan(message.percentage)
     assert math.isnan(message.charge)
     assert message.temperature == 30.0
 
 
-def test_a_bypassed_cell_neither_adds_voltage_nor_ends_the_discharge(
-    pack: Pack, cell: Cell
-) -> None:
+def test_a_bypassed_cell_adds_no_voltage(pack: Pack, cell: Cell) -> None:
     isolated = cells(pack)
-    isolated.voltage_v[3] = isolated.soc[3] = isolated.capacity_ah[3] = NAN
+    isolated.voltage_v[3] = NAN
     isolated.temperature_c[3] = 40.0
     connected = ALL.copy()
     connected[2:4] = connected[11] = False
-    message = battery_state(pack, cell, isolated, connected, None, "")
+    message = battery_state(pack, cell, isolated, estimate(), connected, None, "")
     assert message.voltage == pytest.approx(9 * 3.7)
-    assert message.percentage == pytest.approx(0.5)
-    assert message.charge == pytest.approx(0.5 * 15.0)
-    assert message.capacity == 15.0
     assert message.temperature == 40.0
     assert len(message.cell_voltage) == pack.series
-    assert math.isnan(battery_state(pack, cell, isolated, ~ALL, None, "").percentage)
 
 
-def test_parallel_strings_add_charge_and_no_voltage(pack: Pack, cell: Cell) -> None:
+def test_parallel_strings_have_the_voltage_of_one(pack: Pack, cell: Cell) -> None:
     halves = [StringOfCells("left", 0, 6), StringOfCells("right", 6, 6)]
     parallel = msgspec.structs.replace(pack, strings=halves)
-    message = battery_state(parallel, cell, cells(pack), ALL, None, "")
+    message = battery_state(parallel, cell, cells(pack), estimate(), ALL, None, "")
     assert message.voltage == pytest.approx((11 * 3.7 + 3.6) / 2, abs=1e-4)
-    assert message.percentage == pytest.approx(0.4)
-    assert message.charge == pytest.approx(2 * 0.4 * 14.0)
-    assert message.capacity == 28.0
     assert message.design_capacity == 2 * cell.capacity_ah * pack.parallel
 
 
@@ -112,8 +108,8 @@ def test_parallel_strings_add_charge_and_no_voltage(pack: Pack, cell: Cell) -> N
 def test_status(
     pack: Pack, cell: Cell, current_a: float, soc: float, state: int, status: int
 ) -> None:
-    measured = cells(pack, current_a=current_a, soc=array("f", [soc] * pack.series))
-    message = battery_state(pack, cell, measured, ALL, PackState(state=state), "")
+    measured, charge = cells(pack, current_a=current_a), estimate(soc=soc)
+    message = battery_state(pack, cell, measured, charge, ALL, PackState(state=state), "")
     assert message.power_supply_status == status
 
 
@@ -129,7 +125,7 @@ def test_status(
 )
 def test_health(pack: Pack, cell: Cell, temperature_c: float, state: int, health: int) -> None:
     measured = cells(pack, temperature_c=array("f", [temperature_c] * pack.series))
-    message = battery_state(pack, cell, measured, ALL, PackState(state=state), "")
+    message = battery_state(pack, cell, measured, estimate(), ALL, PackState(state=state), "")
     assert message.power_supply_health == health
 
 
@@ -144,4 +140,6 @@ def test_health(pack: Pack, cell: Cell, temperature_c: float, state: int, health
 )
 def test_technology(pack: Pack, cell: Cell, chemistry: str, technology: int) -> None:
     other = msgspec.structs.replace(cell, chemistry=chemistry)
-    assert battery_state(pack, other, None, ALL, None, "").power_supply_technology == technology
+    assert (
+        battery_state(pack, other, None, None, ALL, None, "").power_supply_technology == technology
+    )

@@ -16,7 +16,14 @@ from ibms_battery.pack import Pack, StringOfCells
 from ibms_edge.vehicle.node import VehicleInterface
 from ibms_end.can.codec import FrameDecoder, FrameEncoder, find_message
 from ibms_end.mapping import load_map
-from ibms_msgs.msg import PackLimits, PackState, ProtectionStatus, SwitchState, ThermalState
+from ibms_msgs.msg import (
+    PackEstimate,
+    PackLimits,
+    PackState,
+    ProtectionStatus,
+    SwitchState,
+    ThermalState,
+)
 from ibms_msgs.srv import ExplainOpening, RequestPackState
 
 Start = Callable[..., Any]
@@ -117,6 +124,10 @@ def test_the_battery_is_valid_only_when_everything_is_measured(vehicle: Vehicle)
     vehicle.alone.run(0.3, temperature_c=array("f", [nan] + [25.0] * 11))
     assert vehicle.newest("VehicleBattery")["Valid"] == 0
     vehicle.alone.run(0.3)
+    vehicle.alone.hear("pack/estimate", PackEstimate(valid=False, soc=nan))
+    vehicle.alone.advance(0.1)
+    assert vehicle.newest("VehicleBattery")["Valid"] == 0
+    vehicle.alone.run(0.3)
     vehicle.alone.advance(1.2)
     assert vehicle.newest("VehicleBattery")["Valid"] == 0
 
@@ -125,17 +136,15 @@ def test_a_pack_that_drives_on_without_a_module_is_described_without_it(vehicle:
     alone = vehicle.alone
     unmeasured = {
         "voltage_v": array("f", [3.7] * 4 + [2.4, nan, 2.4, 2.4] + [3.7] * 4),
-        "soc": array("f", [0.5] * 4 + [0.0, nan, 0.1, 0.0] + [0.6] * 4),
     }
     for isolated in (True, False):
         for _ in range(7):
             bypassed = array("B", [0] * 4 + [int(isolated)] * 4 + [0] * 4)
             alone.hear("switch/state", SwitchState(isolated=bypassed))
-            _, state, status = alone.healthy()
-            cells = alone.healthy()[0][1]
+            (_, cells), *others = alone.healthy()
             for name, values in unmeasured.items():
                 setattr(cells, name, values)
-            for topic, message in (("cells/state", cells), state, status):
+            for topic, message in (("cells/state", cells), *others):
                 alone.hear(topic, message)
             alone.advance(0.1)
         battery, robots = vehicle.newest("VehicleBattery"), alone.newest("battery_state")
