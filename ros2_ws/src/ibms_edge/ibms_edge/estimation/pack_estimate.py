@@ -20,6 +20,8 @@ from ibms_edge.estimation.circuit_place import CircuitPlace
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
+_NOTHING_AH = 1e-6
+
 
 class By(IntEnum):
     """Why a cell is the first; equal to PackEstimate.BY_*."""
@@ -132,10 +134,10 @@ def contents(
         give_ah[string], take_ah[string] = charge_ah[low], room_ah[high]
     usable_ah = to_empty_ah + to_full_ah
     soc, soc_std = 0.0, weakest_std
-    if usable_ah > 0.0:
+    if usable_ah > _NOTHING_AH:
         soc = to_empty_ah / usable_ah
         common = (to_full_ah * empty_std_ah + to_empty_ah * full_std_ah) / usable_ah**2
-        soc_std = max(common, weakest_std)
+        soc_std = min(max(common, weakest_std), 1.0)
 
     present = np.flatnonzero(in_circuit)
     capacity_ah = cells.capacity_ah[present]

@@ -7,12 +7,17 @@ from math import hypot, isnan, nan
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+import yaml
 
+from ibms_battery.cell import load_cell
+from ibms_battery.circuit import model_of
 from ibms_battery.pack import Pack
 from ibms_edge.estimation.node import StateEstimator
-from ibms_msgs.msg import CellMeasurement, CellStates, PackEstimate, SwitchState
+from ibms_msgs.msg import CellMeasurement, CellStates, Event, PackEstimate, SwitchState
+from ibms_msgs.srv import RollBackCellModel, UpdateCellModel
 from ibms_ros_common.diagnostics import Status
 
 Start = Callable[..., Any]
@@ -229,3 +234,109 @@ def test_no_estimate_is_told_as_such(start: Start, pack: Pack) -> None:
     assert isnan(told.soc)
     assert told.empties_first == -1
     assert list(states(alone)[-1].valid) == [0] * pack.series
+
+
+def newer(pack: Pack, config: Path, factor: float = 1.1) -> str:
+    """The pack's cell with a model of version 2 that has other resistances."""
+    cell = load_cell(config / "cells" / f"{pack.cell}.yaml")
+    data: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(cell, model=model_of(cell)))
+    model = data["model"]
+    model["version"] += 1
+    for table in (model, model["fast"], model["slow"]):
+        name = "ohmic_resistance_ohm" if table is model else "resistance_ohm"
+        table[name] = [[factor * value for value in row] for row in table[name]]
+    return yaml.safe_dump(data)
+
+
+def update(alone: Any, text: str) -> UpdateCellModel.Response:
+    return alone.node._on_update(
+        UpdateCellModel.Request(cell_yaml=text), UpdateCellModel.Response()
+    )
+
+
+def roll_back(alone: Any) -> RollBackCellModel.Response:
+    return alone.node._on_roll_back(RollBackCellModel.Request(), RollBackCellModel.Response())
+
+
+def test_a_model_is_taken_while_running_and_rolled_back(
+    start: Start, pack: Pack, config: Path
+) -> None:
+    alone = start(StateEstimator)
+    feed(alone, pack, 100)
+    before, ohm = alone.newest("pack/estimate"), states(alone)[-1].resistance_ohm[0]
+    answer = update(alone, newer(pack, config))
+    assert answer.success, answer.message
+    assert answer.active_version == before.model_version + 1
+    feed(alone, pack, 100)
+    after = alone.newest("pack/estimate")
+    assert (after.model_version, after.model_trial) == (answer.active_version, 1)
+    assert after.soc == pytest.approx(before.soc, abs=0.01)
+    assert states(alone)[-1].resistance_ohm[0] == pytest.approx(1.1 * ohm, rel=0.05)
+    back = roll_back(alone)
+    assert (back.success, back.active_version) == (True, before.model_version)
+    assert roll_back(alone).code == RollBackCellModel.Response.CODE_NOTHING_BEFORE
+    feed(alone, pack, 10)
+    assert alone.newest("pack/estimate").model_trial == PackEstimate.TRIAL_NONE
+    texts = [message.text for topic, message in alone.sent if topic == "events"]
+    assert len(texts) == 2
+    assert "rolled back" in texts[1]
+
+
+def test_a_wrong_model_is_refused_with_the_reason(start: Start, pack: Pack, config: Path) -> None:
+    alone = start(StateEstimator)
+    feed(alone, pack, 10)
+    answer = update(alone, newer(pack, config, factor=7.0))
+    assert (answer.success, answer.code) == (False, UpdateCellModel.Response.CODE_REFUSED)
+    assert "resistance is beyond" in answer.message
+    alone.node.trigger_deactivate()
+    assert update(alone, "").code == UpdateCellModel.Response.CODE_NOT_ACTIVE
+    assert roll_back(alone).code == RollBackCellModel.Response.CODE_NOT_ACTIVE
+
+
+def test_a_model_that_voltages_contradict_goes_by_itself(
+    start: Start, pack: Pack, config: Path
+) -> None:
+    alone = start(StateEstimator)
+    feed(alone, pack, 50)
+    assert update(alone, newer(pack, config)).success
+    alone.node._health.ratio[:] = 20.0
+    feed(alone, pack, 1)
+    assert not alone.node._updates.is_on_trial
+    assert alone.newest("pack/estimate").model_version == 1
+    event = alone.newest("events")
+    assert event.severity == Event.SEVERITY_WARNING
+    assert "the voltages contradict it" in event.text
+    assert (alone.node._health.ratio < 3.0).all()
+
+
+def test_models_outlive_a_restart(start: Start, pack: Pack, config: Path, tmp_path: Path) -> None:
+    first = start(StateEstimator, state_directory=str(tmp_path))
+    feed(first, pack, 10)
+    version = update(first, newer(pack, config)).active_version
+    first.node.stop()
+    second = start(StateEstimator, state_directory=str(tmp_path))
+    feed(second, pack, 1)
+    told = second.newest("pack/estimate")
+    assert (told.model_version, told.model_trial) == (version, PackEstimate.TRIAL_RUNNING)
+    second.node.stop()
+    file = tmp_path / f"{pack.name}.cell_models"
+    file.write_bytes(b"foreign" + file.read_bytes())
+    third = start(StateEstimator, state_directory=str(tmp_path))
+    assert "no file of this program" in report(third, "model").message
+    assert third.node._updates.version == version - 1
+
+
+def test_a_reversed_current_is_named(start: Start, pack: Pack) -> None:
+    alone = start(StateEstimator)
+    random = np.random.default_rng(1)
+    for number in range(600):
+        current_a = 20.0 * float(random.standard_normal())
+        feed(alone, pack, 1, step_s=0.25, voltage_v=3.7 - 0.003 * current_a, current_a=current_a)
+        assert number < 100 or alone.node._sign.is_reversed
+    assert "wrong sign" in report(alone, "model").message
+
+
+def test_cells_of_another_chemistry_are_named(start: Start, pack: Pack) -> None:
+    alone = start(StateEstimator)
+    feed(alone, pack, 100, voltage_v=4.6)
+    assert "impossible for lg_m50" in report(alone, "model").message
