@@ -17,13 +17,8 @@ import pyarrow.parquet
 from msgspec import Meta, Struct
 
 from ibms_battery import configuration
-from ibms_battery.recordings import (
-    FloatArray,
-    RecordingError,
-    find_columns,
-    load_recording,
-    read_table,
-)
+from ibms_battery.recording_index import find_columns
+from ibms_battery.recordings import FloatArray, RecordingError, load_recording, read_table
 
 _NUMBER = "{number}"
 

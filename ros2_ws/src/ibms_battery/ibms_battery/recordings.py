@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measured data of real cells: files with time, voltage, current and temperature. No ROS."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +13,6 @@ import pyarrow.parquet
 from msgspec import Meta, Struct
 
 FloatArray = npt.NDArray[np.float64]
-
-INDEX_NAME = "index.csv"
 
 
 class RecordingError(ValueError):
@@ -56,43 +53,6 @@ class Recording:
         return float(self.time_s[-1])
 
 
-def find_columns(file: Path) -> Columns:
-    """Columns of ``file`` as an ``index.csv`` in one of its parent folders says.
-
-    The index has the columns path, col_time, col_voltage, col_current, col_temperature, col_ah and
-    current_sign (discharge_negative or discharge_positive).
-
-    Raises:
-        RecordingError: if there is no such file, no index lists it, or one lists several series.
-    """
-    if not file.is_file():
-        raise RecordingError(f"{file}: there is no such file")
-    for folder in file.resolve().parents:
-        index = folder / INDEX_NAME
-        if not index.is_file():
-            continue
-        relative = file.resolve().relative_to(folder).as_posix()
-        with index.open(encoding="utf-8", newline="") as stream:
-            rows = [row for row in csv.DictReader(stream) if row.get("path") == relative]
-        if len(rows) > 1:
-            raise RecordingError(
-                f"{index}: lists {len(rows)} series in {relative}; name the columns yourself"
-            )
-        if rows:
-            row = rows[0]
-            return Columns(
-                time=row["col_time"],
-                voltage=row["col_voltage"],
-                current=row["col_current"],
-                temperature=row["col_temperature"],
-                charge=row["col_ah"],
-                discharge_positive=row["current_sign"] == "discharge_positive",
-            )
-    raise RecordingError(
-        f"{file}: no {INDEX_NAME} in a folder above lists it; name the columns yourself"
-    )
-
-
 def load_recording(file: Path, columns: Columns) -> Recording:
     """Read a parquet or CSV file.
 
@@ -100,9 +60,13 @@ def load_recording(file: Path, columns: Columns) -> Recording:
         RecordingError: if it cannot be read, lacks a column, holds no two samples, or if time falls
             or a value is not finite; with the row.
     """
+    return to_recording(file, read_table(file), columns)
+
+
+def to_recording(file: Path, table: pyarrow.Table, columns: Columns) -> Recording:
+    """The recording in a table that was read from ``file``; raises as ``load_recording``."""
     names = [columns.time, columns.voltage, columns.current]
     names += [name for name in (columns.temperature, columns.charge) if name]
-    table = read_table(file)
     missing = [name for name in names if name not in table.column_names]
     if missing:
         raise RecordingError(

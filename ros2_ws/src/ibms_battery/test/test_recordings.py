@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ibms_battery.recordings import Columns, RecordingError, find_columns, load_recording
+from ibms_battery.recording_index import find_columns
+from ibms_battery.recordings import Columns, RecordingError, load_recording
 
 ROOT = Path(__file__).resolve().parents[4]
 DATA = Path(os.environ.get("IBMS_DATA", ROOT.parent / "shared" / "data"))
@@ -50,21 +51,6 @@ def test_a_bad_file_is_refused_with_its_place(tmp_path: Path, text: str, words: 
     with pytest.raises(RecordingError, match=r"cell\.csv") as caught:
         load_recording(write(tmp_path, text), COLUMNS)
     assert words in str(caught.value)
-
-
-def test_columns_come_from_the_index_above_the_file(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    file = write(tmp_path / "a", GOOD)
-    header = "path,col_time,col_voltage,col_current,col_temperature,col_ah,current_sign\n"
-    index = tmp_path / "index.csv"
-    index.write_text(header + "a/cell.csv,t,u,i,,,discharge_positive\n", encoding="utf-8")
-    assert find_columns(file) == Columns("t", "u", "i", discharge_positive=True)
-    index.write_text(header + 2 * "a/cell.csv,t,u,i,,,discharge_positive\n", encoding="utf-8")
-    with pytest.raises(RecordingError, match="lists 2 series"):
-        find_columns(file)
-    index.write_text(header, encoding="utf-8")
-    with pytest.raises(RecordingError, match="lists it"):
-        find_columns(file)
 
 
 def test_a_measured_drive_cycle_loads() -> None:

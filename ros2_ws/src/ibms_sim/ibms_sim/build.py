@@ -9,7 +9,8 @@ from cantools.database.can import Database
 
 from ibms_battery import configuration
 from ibms_battery.pack import Pack
-from ibms_battery.recordings import RecordingError, find_columns, load_recording
+from ibms_battery.recording_index import find_columns
+from ibms_battery.recordings import RecordingError, load_recording
 from ibms_sim.cells.parameters import CellParameters
 from ibms_sim.cells.recorded import Player, RecordedDemand, RecordedStack
 from ibms_sim.cells.reduced import ReducedCells

@@ -22,7 +22,8 @@ from ibms_battery.cell import load_cell
 from ibms_battery.clock import NS_PER_S
 from ibms_battery.configuration import ConfigurationError
 from ibms_battery.pack import Pack, load_pack
-from ibms_battery.recordings import Recording, RecordingError, find_columns, load_recording
+from ibms_battery.recording_index import find_columns
+from ibms_battery.recordings import Recording, RecordingError, load_recording
 from ibms_battery.soc_reference import SocReference
 from ibms_msgs.msg import CellMeasurement, PackMeasurement
 from ibms_ros_common.manifest import manifest

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ibms_battery.pack import load_pack
-from ibms_battery.recordings import Recording, find_columns, load_recording
+from ibms_battery.recording_index import find_columns
+from ibms_battery.recordings import Recording, load_recording
 from ibms_sim.cells.recorded import Player, RecordedDemand, RecordedStack
 from ibms_sim.cells.thermal import Actuation
 from ibms_sim.configuration import load_simulation

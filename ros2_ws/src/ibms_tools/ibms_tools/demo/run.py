@@ -18,7 +18,8 @@ from ibms_battery import results
 from ibms_battery.cell import load_cell
 from ibms_battery.clock import NS_PER_S, SystemClock
 from ibms_battery.configuration import ConfigurationError
-from ibms_battery.recordings import RecordingError, find_columns, load_recording
+from ibms_battery.recording_index import find_columns
+from ibms_battery.recordings import RecordingError, load_recording
 from ibms_bringup.launcher import Launch, LaunchError
 from ibms_bringup.launcher.packages import find_share
 from ibms_edge.protection.table import table_of
