@@ -5,9 +5,15 @@ from collections.abc import Callable
 
 from ibms_battery.cell import Cell
 from ibms_edge.estimation.adaptive import AdaptiveFilter
+from ibms_edge.estimation.coulomb_counting import CoulombCounter
 from ibms_edge.estimation.estimator import Estimator
+from ibms_edge.estimation.extended_kalman import ExtendedKalmanFilter
+from ibms_edge.estimation.unscented import UnscentedKalmanFilter
 
 ESTIMATORS: dict[str, Callable[[Cell, int], Estimator]] = {
+    "counting": CoulombCounter,
+    "ekf": ExtendedKalmanFilter,
+    "ukf": UnscentedKalmanFilter,
     "adaptive": AdaptiveFilter,
 }
 DEFAULT = "adaptive"
