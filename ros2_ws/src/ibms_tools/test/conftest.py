@@ -13,6 +13,7 @@ from ibms_msgs.msg import (
     CellStates,
     Event,
     InsulationMeasurement,
+    PackEstimate,
     PackLimits,
     PackMeasurement,
     PackState,
@@ -79,6 +80,15 @@ def picture(pack: Pack) -> Picture:
         switch=switch,
         sample=PackMeasurement(current_a=-23.4, voltage_v=371.2, link_voltage_v=371.1),
         cells=cell_states(),
+        estimate=PackEstimate(
+            valid=True,
+            soc=0.799,
+            soc_std=0.021,
+            energy_to_empty_wh=41_200.0,
+            soh_capacity=0.975,
+            soh_capacity_std=0.012,
+            empties_first=37,
+        ),
         protection=ProtectionStatus(diagnoses_evaluated=26, diagnoses_total=26),
         limits=PackLimits(
             charge_current_a=137.0,

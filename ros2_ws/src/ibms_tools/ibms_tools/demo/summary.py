@@ -85,6 +85,12 @@ def results(
     ):
         figure = None if value is None else float(value)
         found.append(Result(f"demo.soc.{name}", figure, "1", context=f"at the end, {where}"))
+    estimate = last.estimate
+    for name in ("soc", "soc_std", "soh_capacity"):
+        figure = None if estimate is None else float(getattr(estimate, name))
+        figure = figure if figure is not None and math.isfinite(figure) else None
+        context = f"of the pack, by its weakest cells, at the end, {where}"
+        found.append(Result(f"demo.pack.{name}", figure, "1", context=context))
     faults = sum(event.kind == Event.KIND_FAULT_SET for event in last.events)
     restarts = sum(load.restarts for load in last.loads)
     return [

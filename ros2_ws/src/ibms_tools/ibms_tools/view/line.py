@@ -24,7 +24,7 @@ def status_line(picture: Picture) -> str:
         f"state {name}",
         f"contactors {words.contactors(picture)}",
         f"{words.number(voltage_v, 'V')} {words.number(current_a, 'A')}",
-        f"SOC {words.percent(words.mean(words.values(picture.cells, 'soc')), 1)}",
+        f"SOC {words.soc(picture)}",
         f"scans {words.rate(picture.scans.rate_hz)}",
         f"lost {picture.scans.lost}",
         f"faults {faults}",

@@ -28,6 +28,7 @@ _SHOWN = {
     "switch": "switch/state",
     "sample": "pack/measurement",
     "cells": "cells/state",
+    "estimate": "pack/estimate",
     "protection": "protection/status",
     "limits": "pack/limits",
     "balancing": "balancing/status",

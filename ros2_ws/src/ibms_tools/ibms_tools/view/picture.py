@@ -36,6 +36,7 @@ class Picture:
     switch: Any = None  # SwitchState
     sample: Any = None  # PackMeasurement
     cells: Any = None  # CellStates
+    estimate: Any = None  # PackEstimate
     protection: Any = None  # ProtectionStatus
     limits: Any = None  # PackLimits
     balancing: Any = None  # BalancingStatus

@@ -18,7 +18,7 @@ from ibms_tools.view import words
 from ibms_tools.view.line import event_line
 from ibms_tools.view.picture import Flow, Picture
 
-_TOP_LINES, _MIDDLE_LINES = 6, 5
+_TOP_LINES, _MIDDLE_LINES = 7, 5
 _FRAME = 2
 _EVERY_CELL_FROM_HEIGHT = 32
 _PROCESSES_FROM_WIDTH = 110
@@ -129,20 +129,25 @@ def _pack_rows(picture: Picture) -> list[Row]:
 
 
 def _cell_rows(picture: Picture) -> list[Row]:
-    cells = picture.cells
-    soc, voltage_v = words.values(cells, "soc"), words.values(cells, "voltage_v")
-    deviation = words.mean(words.values(cells, "soc_std"))
-    shown = Text(words.percent(words.mean(soc), 1), "bold")
-    if (ends := words.extremes(soc)) is not None:
-        low, high = (100 * soc[index] for index in ends)
-        shown.append(f" ±{100 * deviation:.1f} ({low:.1f} to {high:.1f})", "not bold")
+    cells, estimate = picture.cells, picture.estimate
+    voltage_v = words.values(cells, "voltage_v")
+    shown, held = Text(words.soc(picture), "bold"), words.UNKNOWN
+    if estimate is not None and estimate.valid:
+        shown.append(f"   cell {estimate.empties_first} first", "not bold")
+        held = f"{words.scaled(estimate.energy_to_empty_wh, 'Wh')}, {_health(estimate)}"
     spread_v = float(np.ptp(voltage_v)) if voltage_v.size else math.nan
     return [
         ("SOC", shown),
+        ("holds", held),
         *_ends(voltage_v, "V", 3, "highest", "lowest"),
         ("spread", words.number(spread_v * 1e3, "mV", 0)),
         *_ends(words.values(cells, "temperature_c"), "°C", 1, "hottest", "coldest"),
     ]
+
+
+def _health(estimate: Any) -> str:
+    health, deviation = estimate.soh_capacity, estimate.soh_capacity_std
+    return f"SOH {words.percent(health, 1)} ±{100.0 * deviation:.1f}".replace(" ±nan", "")
 
 
 def _ends(

@@ -57,6 +57,14 @@ def percent(ratio: float, digits: int = 0) -> str:
     return UNKNOWN if math.isnan(ratio) else f"{ratio:.{digits}%}"
 
 
+def soc(picture: Picture) -> str:
+    """``79.8% ±0.6``: the pack's charge with one sigma, or dashes."""
+    estimate = picture.estimate
+    if estimate is None or not estimate.valid:
+        return UNKNOWN
+    return f"{percent(estimate.soc, 1)} ±{100.0 * estimate.soc_std:.1f}"
+
+
 def direction(current_a: float) -> str:
     """What the sign of the pack current means."""
     if math.isnan(current_a) or abs(current_a) < 0.5:

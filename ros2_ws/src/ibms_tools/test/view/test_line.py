@@ -8,7 +8,7 @@ from ibms_tools.view.picture import Picture
 
 def test_status_in_one_line(picture: Picture) -> None:
     assert status_line(picture) == (
-        "1:23 driving | state drive | contactors closed ●●○ | 371.2 V -23.4 A | SOC 79.9% | "
+        "1:23 driving | state drive | contactors closed ●●○ | 371.2 V -23.4 A | SOC 79.9% ±2.1 | "
         "scans 50/s | lost 0 | faults 0"
     )
 

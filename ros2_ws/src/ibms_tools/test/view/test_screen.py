@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from ibms_battery.pack import Pack
-from ibms_msgs.msg import CellStates, PackState, ProtectionStatus
+from ibms_msgs.msg import CellStates, PackEstimate, PackState, ProtectionStatus
 from ibms_tools.view.loads import Load
 from ibms_tools.view.picture import Picture
 from ibms_tools.view.screen import render
@@ -42,7 +42,8 @@ def test_fills_the_terminal_and_no_more(picture: Picture, width: int, height: in
         "-23.4 A   discharging",
         "-8.69 kW",
         "5.03 MΩ",
-        "79.9% ±2.1 (78.0 to 81.8)",
+        "79.9% ±2.1   cell 37 first",
+        "41.2 kWh, SOH 97.5% ±1.2",
         "3.898 V   cell 41",
         "3.850 V   cell 0",
         "24.3 °C   cell 92",
@@ -92,6 +93,16 @@ def test_unmeasured_values_are_no_numbers(picture: Picture) -> None:
         setattr(cells, name, array("f", [nan] * 96))
     cells.bleed_active = array("B", [0] * 96)
     assert "nan" not in text_of(replace(picture, cells=cells), 140, 40)
+
+
+def test_a_pack_without_estimate_or_capacity_shows_no_numbers(picture: Picture) -> None:
+    nan = float("nan")
+    unknown = PackEstimate(valid=False, soc=nan, soc_std=nan, energy_to_empty_wh=nan)
+    text = text_of(replace(picture, estimate=unknown))
+    assert "nan" not in text
+    assert "first" not in text
+    picture.estimate.soh_capacity = picture.estimate.soh_capacity_std = nan
+    assert "41.2 kWh, SOH --" in text_of(picture)
 
 
 def test_a_trip_shows_cause_and_state(picture: Picture) -> None:
