@@ -3,13 +3,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite, nan
+from math import nan
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from ibms_battery.clock import NS_PER_S
+from ibms_edge.estimation.charge_counter import begun_anew
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -18,7 +19,6 @@ _LONGEST_GAP_S = 3600.0
 _LONGEST_AWAY_S = 5 * 365 * 86_400.0
 _CLOCK_TOLERANCE_S = 60.0
 _RESTING_SHARE = 0.002  # of the capacity: a counter that moved no further shows a rest
-_COUNTED_ANEW_SHARE = 0.002  # a counter as near to zero has begun anew
 
 
 class ForeignMemoryError(ValueError):
@@ -115,9 +115,10 @@ def absence(kept: Moment, now: Moment, capacity_c: float) -> Absence:
     """What is known of the time between two scans with a restart between them.
 
     In the same boot of the computer the time is sure, and a short one is a restart of the node
-    alone. After a boot of the computer the wall clock tells, if it can be right: it may have lost
-    its battery, but never shows less than the computer has been up. Without the computer the pack
-    is open; a charge counter that went on and moved says that it was used nevertheless.
+    alone, unless the sensor's counter has begun anew: then somebody worked on the pack. After a
+    boot of the computer the wall clock tells, if it can be right: it may have lost its battery, but
+    never shows less than the computer has been up. Without the computer the pack is open; a charge
+    counter that went on and moved says that it was used nevertheless.
 
     Args:
         kept: scan of the kept state.
@@ -127,7 +128,7 @@ def absence(kept: Moment, now: Moment, capacity_c: float) -> Absence:
     moved_c = now.charge_c - kept.charge_c  # NaN without a counter
     if now.boot_id == kept.boot_id:
         away_s = (now.boot_ns - kept.boot_ns) / NS_PER_S
-        if away_s < 0.0:
+        if away_s < 0.0 or begun_anew(kept.charge_c, now.charge_c, capacity_c):
             return Absence(nan)
         if away_s <= _LONGEST_GAP_S:
             return Absence(away_s, is_gap=True)
@@ -136,7 +137,7 @@ def absence(kept: Moment, now: Moment, capacity_c: float) -> Absence:
     up_s = now.boot_ns / NS_PER_S
     if not up_s - _CLOCK_TOLERANCE_S <= away_s <= _LONGEST_AWAY_S or away_s < 0.0:
         return Absence(nan)
-    went_on = isfinite(moved_c) and abs(now.charge_c) > _COUNTED_ANEW_SHARE * capacity_c
-    if went_on and abs(moved_c) > _RESTING_SHARE * capacity_c:
+    went_on = not begun_anew(kept.charge_c, now.charge_c, capacity_c)
+    if went_on and abs(moved_c) > _RESTING_SHARE * capacity_c:  # False for NaN
         return Absence(nan)
     return Absence(away_s)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ibms_battery.cell import Cell
 from ibms_battery.clock import NS_PER_S
 from ibms_battery.pack import Pack
+from ibms_edge.estimation.charge_counter import begun_anew
 from ibms_edge.estimation.pack_estimate import strings_of
 from ibms_edge.supervisor.states import Limits
 from ibms_edge.supervisor.strings import Strings
@@ -20,7 +21,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 _COUNTED_FROM_S = 0.5  # shorter: the sample of the current stands for the step
 _LONGEST_STEP_S = 60.0  # one current says nothing about a longer gap
-_BEYOND_RATING = 2.0  # a mean current so far above it: the counter has begun anew
+_BEYOND_RATING = 2.0  # no mean current is so far above it
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,10 @@ class ScanInput:
         self._string_names = [string.name for string in pack.strings]
         self._wiring = Strings(pack, Limits()) if pack.strings else None
         self._sensor_of_cell = np.array(pack.temperature_sensor_of_cell())
-        self._largest_a = (
-            _BEYOND_RATING
-            * max(cell.maximum_charge_current_a, cell.maximum_discharge_current_a)
-            * pack.parallel
-            * pack.parallel_strings
-        )
+        cells = pack.parallel * pack.parallel_strings
+        rated_a = max(cell.maximum_charge_current_a, cell.maximum_discharge_current_a)
+        self._largest_a = _BEYOND_RATING * rated_a * cells
+        self._capacity_c = 3600.0 * cell.capacity_ah * cells
 
     def accepts(self, message: CellMeasurement) -> bool:
         """Whether a scan is fresh, whole and newer than the last one; counts those that are not."""
@@ -90,7 +89,10 @@ class ScanInput:
         last_ns, self.last_ns = self.last_ns, message.boot_ns
         last_c, self.last_charge_c = self.last_charge_c, message.charge_c
         step_s = 0.0 if last_ns is None else (message.boot_ns - last_ns) / NS_PER_S
-        mean_a = self._mean_current_a(message, step_s, message.charge_c - last_c)
+        counted_c = message.charge_c - last_c
+        if begun_anew(last_c, message.charge_c, self._capacity_c):
+            counted_c = float("nan")
+        mean_a = self._mean_current_a(message, step_s, counted_c)
         temperature_c = _valid(message.temperature_c, message.temperature_valid)
         return Step(
             voltage_v=_valid(message.voltage_v, message.voltage_valid),

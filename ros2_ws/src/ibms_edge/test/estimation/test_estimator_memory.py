@@ -89,6 +89,11 @@ def test_a_restart_of_the_node_is_a_gap_between_scans() -> None:
     assert absence(KEPT, now, CAPACITY_C) == Absence(3.0, is_gap=True)
 
 
+def test_a_sensor_that_counts_anew_says_that_somebody_worked_on_the_pack() -> None:
+    now = replace(KEPT, boot_ns=KEPT.boot_ns + 3 * 10**9, charge_c=0.5)
+    assert isnan(absence(KEPT, now, CAPACITY_C).away_s)
+
+
 @pytest.mark.parametrize(("charge_c", "rested"), [(-1000.0, True), (-3000.0, False), (nan, False)])
 def test_a_long_absence_in_the_same_boot_was_a_rest_if_the_counter_says_so(
     charge_c: float, rested: bool
