@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ibms_battery.cell import Cell
 from ibms_battery.cell_model import Uncertainty
-from ibms_battery.circuit import Circuit, build_circuit, model_of
+from ibms_battery.circuit import build_circuit, model_of
 from ibms_edge.estimation import cell_step
 from ibms_edge.estimation.cell_step import (
     BIAS,
@@ -32,6 +32,8 @@ from ibms_edge.estimation.cell_step import (
 )
 from ibms_edge.estimation.estimator import Estimate
 from ibms_edge.estimation.first_voltage import Doubt, weigh
+from ibms_edge.estimation.open_circuit_start import polarisation_variances
+from ibms_edge.estimation.restart import check_snapshot, soc_std_after
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -40,8 +42,6 @@ _S_PER_H = 3600.0
 _WARM_C = 25.0
 _RESTED_V = 0.001  # polarisation left in a rested cell
 _CURRENT_NOISE = 0.002  # of the current, beyond bias: what its mean over a step may be off
-_AWAY_SOC_PER_H = 1e-4  # what a pack at rest may lose unseen: electronics and self-discharge
-_UNKNOWN_AWAY_SOC_STD = 0.3  # it may have been charged or driven without this computer
 # Slow states that are kept over a restart, with the places of their variances.
 _SLOW = (BIAS, RESISTANCE, TEMPERATURE, CAPACITY)
 
@@ -81,7 +81,8 @@ class AdaptiveFilter:
         self._temperature_c = np.full(count, _WARM_C)
         # What is left of a polarisation that may be there when a cell is met: 0 rested, 1 unknown.
         self._unrested = np.ones((2, count))
-        self._new = np.ones(count, np.bool_)
+        self._new = np.ones(count, np.bool_)  # no voltage yet
+        self._known = np.zeros(count, np.bool_)  # there is an estimate
         self.adopt(cell)
         nothing = np.full(count, np.nan)
         self.start(nothing, nothing, rested=False)
@@ -110,6 +111,7 @@ class AdaptiveFilter:
             self._p[pair(state, state)] = np.square(std)
         self._unrested[:] = 0.0 if rested else 1.0
         self._new[:] = True
+        self._known[:] = known
         self._innovation_v[:] = np.nan
         self._ratio[:] = np.nan
 
@@ -154,14 +156,11 @@ class AdaptiveFilter:
         growth = np.exp(2.0 * uncertainty.cold_growth_per_k * cold_k)
         soc = self._x[SOC, cells]
         # Who is met under load has been driven this way; after a rest the branch is not known.
-        fast_left, slow_left = self._unrested[:, cells]
-        hysteresis = np.where(slow_left == 1.0, np.sign(current_a), 0.0)
+        hysteresis = np.where(self._unrested[1, cells] == 1.0, np.sign(current_a), 0.0)
         soc_grid = np.linspace(0.0, 1.0, len(circuit.hysteresis_v))
         branch_v = (1.0 - np.abs(hysteresis)) * np.interp(soc, soc_grid, circuit.hysteresis_v)
-        before_a = uncertainty.load_before_h * circuit.capacity_ah
-        fast_v, slow_v = (
-            left * before_a * _typical_ohm(circuit, ohm, temperature_c) + _RESTED_V
-            for left, ohm in ((fast_left, circuit.fast_ohm), (slow_left, circuit.slow_ohm))
+        fast_v2, slow_v2 = _RESTED_V**2 + polarisation_variances(
+            circuit, uncertainty, temperature_c, self._unrested[:, cells]
         )
         first = weigh(
             circuit,
@@ -172,8 +171,8 @@ class AdaptiveFilter:
             current_a - self._x[BIAS, cells],
             hysteresis,
             Doubt(
-                fast=fast_v**2,
-                slow=slow_v**2,
+                fast=fast_v2,
+                slow=slow_v2,
                 resistance=self._p[pair(RESISTANCE, RESISTANCE), cells],
                 sample=(uncertainty.voltage_v**2 + uncertainty.model_v**2) * growth + branch_v**2,
             ),
@@ -186,11 +185,12 @@ class AdaptiveFilter:
                 self._p[pair(row, column), cells] = first.covariance[a, b]
         self._x[HYSTERESIS, cells] = hysteresis
         self._new[cells] = False
+        self._known[cells] = True
 
     @property
     def estimate(self) -> Estimate:
         """See ``Estimator``."""
-        known = ~self._new
+        known = self._known
         x = np.where(known, self._x, np.nan)
 
         def std(state: int) -> FloatArray:
@@ -205,8 +205,8 @@ class AdaptiveFilter:
             resistance_factor_std=std(RESISTANCE),
             current_bias_a=x[BIAS],
             current_bias_std_a=std(BIAS),
-            innovation_v=np.where(known, self._innovation_v, np.nan),
-            innovation_ratio=np.where(known, self._ratio, np.nan),
+            innovation_v=np.where(self._new, np.nan, self._innovation_v),
+            innovation_ratio=np.where(self._new, np.nan, self._ratio),
         )
 
     def snapshot(self) -> Mapping[str, FloatArray]:
@@ -214,24 +214,19 @@ class AdaptiveFilter:
         return {
             "states": self._x.copy(),
             "covariance": self._p.copy(),
-            "met": (~self._new).astype(np.float64),
+            "known": self._known.astype(np.float64),
         }
 
     def restore(self, snapshot: Mapping[str, FloatArray], away_s: float) -> None:
         """See ``Estimator``."""
-        shapes = {"states": self._x.shape, "covariance": self._p.shape, "met": self._new.shape}
-        for name, shape in shapes.items():
-            values = snapshot.get(name)
-            if values is None or values.shape != shape or not np.isfinite(values).all():
-                found = "nothing" if values is None else f"shape {values.shape}"
-                raise ValueError(
-                    f"snapshot: {name!r} must be finite with shape {shape}, found {found}"
-                )
+        check_snapshot(
+            snapshot,
+            {"states": self._x.shape, "covariance": self._p.shape, "known": self._known.shape},
+        )
         states, covariance = snapshot["states"], snapshot["covariance"]
-        met = snapshot["met"] != 0.0
+        met = snapshot["known"] != 0.0
         known = np.isfinite(away_s)
-        lost = _AWAY_SOC_PER_H * away_s / _S_PER_H if known else _UNKNOWN_AWAY_SOC_STD
-        std = np.sqrt(covariance[pair(SOC, SOC)] + lost**2)
+        std = soc_std_after(np.sqrt(covariance[pair(SOC, SOC)]), away_s)
         nothing = np.full(len(met), np.nan)
         self.start(np.where(met, states[SOC], nothing), np.where(met, std, nothing), rested=False)
         drifts = {BIAS: self._noise.bias_a, RESISTANCE: self._noise.resistance}
@@ -245,10 +240,3 @@ class AdaptiveFilter:
         if known:
             pairs = (self._circuit.fast_s, self._circuit.slow_s)
             self._unrested[:, met] = np.exp(-away_s / np.array(pairs))[:, np.newaxis]
-
-
-def _typical_ohm(circuit: Circuit, table_ohm: FloatArray, temperature_c: FloatArray) -> FloatArray:
-    """Mean over the state of charge of a table at temperatures (cells,)."""
-    rows = circuit.first_temperature_c + circuit.temperature_step_k * np.arange(len(table_ohm))
-    typical: FloatArray = np.interp(temperature_c, rows, table_ohm.mean(axis=1))
-    return typical

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The default estimator on a cell whose circuit is known."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from msgspec.structs import replace
+
+from ibms_battery.cell import Cell
+from ibms_battery.circuit import Circuit, build_circuit
+from ibms_edge.estimation.adaptive import AdaptiveFilter
+
+FloatArray = npt.NDArray[np.float64]
+RandomCell = Callable[[int], Cell]
+
+TEMPERATURE_C = 15.0
+STEP_S = 1.0
+
+
+class TrueCell:
+    """The circuit itself at one temperature, driven by a current."""
+
+    def __init__(self, circuit: Circuit, soc: float, capacity: float = 1.0) -> None:
+        self.circuit, self.soc, self.capacity = circuit, soc, capacity
+        self.fast_v = self.slow_v = 0.0
+        self.hysteresis = 0.0
+        self._row = round(
+            (TEMPERATURE_C - circuit.first_temperature_c) / circuit.temperature_step_k
+        )
+        self._grid = np.linspace(0.0, 1.0, circuit.ocv_v.shape[1])
+
+    def _at(self, table: FloatArray) -> float:
+        row = table[self._row] if table.ndim == 2 else table
+        return float(np.interp(self.soc, self._grid, row))
+
+    def step(self, current_a: float) -> float:
+        """Voltage after one step."""
+        circuit = self.circuit
+        gain = STEP_S / 3600.0 / circuit.capacity_ah
+        moved = np.exp(-abs(current_a) * gain * circuit.hysteresis_rate)
+        self.hysteresis = moved * self.hysteresis + (1.0 - moved) * np.sign(current_a)
+        for name, table, tau in (
+            ("fast_v", circuit.fast_ohm, circuit.fast_s),
+            ("slow_v", circuit.slow_ohm, circuit.slow_s),
+        ):
+            decay = np.exp(-STEP_S / tau)
+            driven = (1.0 - decay) * self._at(table) * current_a
+            setattr(self, name, decay * getattr(self, name) + driven)
+        self.soc += gain * current_a / self.capacity
+        i0 = circuit.activation_current_a
+        return (
+            self._at(circuit.ocv_v)
+            + self._at(circuit.hysteresis_v) * self.hysteresis
+            + self._at(circuit.ohmic_ohm) * current_a
+            + self._at(circuit.activation_ohm) * i0 * float(np.arcsinh(current_a / i0))
+            + self.fast_v
+            + self.slow_v
+        )
+
+
+def drive(steps: int, seed: int = 0) -> FloatArray:
+    """Loads of 20 s with rests between, on the whole a discharge."""
+    random = np.random.default_rng(seed)
+    loads = random.choice([-5.0, -2.0, 0.0, 0.0, 2.0], steps // 20 + 1)
+    return np.repeat(loads, 20)[:steps]
+
+
+def run(
+    estimator: AdaptiveFilter, true: TrueCell, currents_a: FloatArray, bias_a: float = 0.0
+) -> FloatArray:
+    """Feed the estimator's cells with the same cell; the true charge after each step."""
+    count = len(estimator.estimate.soc)
+    one = np.ones(count)
+    socs = []
+    for k, current_a in enumerate(currents_a):
+        voltage_v = true.step(current_a)
+        estimator.update(
+            voltage_v * one,
+            TEMPERATURE_C * one,
+            (current_a + bias_a) * one,
+            STEP_S if k else 0.0,
+        )
+        socs.append(true.soc)
+    return np.array(socs)
+
+
+@pytest.fixture
+def cell(random_cell: RandomCell) -> Cell:
+    return random_cell(11)
+
+
+def test_recovers_from_any_start(cell: Cell) -> None:
+    true = TrueCell(build_circuit(cell), 0.8)
+    estimator = AdaptiveFilter(cell, 4)
+    estimator.start(np.array([0.8, 0.6, 1.0, np.nan]), np.full(4, 0.2), rested=True)
+    run(estimator, true, drive(600))
+    found = estimator.estimate
+    assert found.soc == pytest.approx(np.full(4, true.soc), abs=0.01)
+    assert (np.abs(found.soc - true.soc) < 3.0 * found.soc_std).all()
+
+
+def test_finds_the_bias_of_the_current_sensor(cell: Cell) -> None:
+    true = TrueCell(build_circuit(cell), 0.95)
+    estimator = AdaptiveFilter(cell, 1)
+    estimator.start(np.array([0.95]), np.array([0.02]), rested=True)
+    run(estimator, true, drive(4000), bias_a=0.1)
+    found = estimator.estimate
+    assert found.current_bias_a[0] == pytest.approx(0.1, abs=0.03)
+    assert found.soc[0] == pytest.approx(true.soc, abs=0.015)
+
+
+def test_an_outlier_moves_little(cell: Cell) -> None:
+    true = TrueCell(build_circuit(cell), 0.7)
+    estimator = AdaptiveFilter(cell, 1)
+    estimator.start(np.array([0.7]), np.array([0.02]), rested=True)
+    run(estimator, true, drive(300))
+    before = estimator.estimate.soc[0]
+    one = np.ones(1)
+    estimator.update(0.5 * one, TEMPERATURE_C * one, 0.0 * one, STEP_S)
+    assert estimator.estimate.soc[0] == pytest.approx(before, abs=0.02)
+    assert estimator.estimate.innovation_ratio[0] > 100.0
+
+
+def test_what_is_missing_only_widens(cell: Cell) -> None:
+    true = TrueCell(build_circuit(cell), 0.7)
+    estimator = AdaptiveFilter(cell, 4)
+    estimator.start(np.full(4, 0.7), np.full(4, 0.02), rested=True)
+    run(estimator, true, drive(300))
+    before = estimator.estimate
+    nan, one = np.nan, np.ones(4)
+    for _ in range(60):
+        estimator.update(
+            np.array([3.9, nan, 3.9, nan]),
+            np.array([nan, TEMPERATURE_C, TEMPERATURE_C, nan]),
+            np.array([0.0, 0.0, nan, nan]),
+            STEP_S,
+        )
+    after = estimator.estimate
+    assert np.isfinite(after.soc).all()
+    assert np.isfinite(after.soc_std).all()
+    assert after.soc_std[1] > before.soc_std[1]
+    # A minute in which a full charge per hour could have flowed.
+    assert (after.soc_std[2:] > 60.0 / 3600.0 / np.sqrt(60.0)).all()
+    assert after.soc[2:] == pytest.approx(before.soc[2:], abs=2e-3)
+    assert one.shape == after.soc.shape
+
+
+def test_nothing_is_claimed_before_the_first_voltage(cell: Cell) -> None:
+    estimator = AdaptiveFilter(cell, 2)
+    assert np.isnan(estimator.estimate.soc).all()
+    estimator.update(np.array([3.9, np.nan]), np.full(2, 25.0), np.zeros(2), 0.0)
+    found = estimator.estimate
+    assert np.isfinite(found.soc[0])
+    assert np.isnan(found.soc[1])
+    assert np.isnan(found.soc_std[1])
+
+
+def test_goes_on_after_a_restart(cell: Cell) -> None:
+    true = TrueCell(build_circuit(cell), 0.9)
+    before = AdaptiveFilter(cell, 2)
+    before.start(np.full(2, 0.9), np.full(2, 0.02), rested=True)
+    run(before, true, drive(1500), bias_a=0.1)
+    kept = before.snapshot()
+    rested = AdaptiveFilter(cell, 2)
+    rested.restore(kept, away_s=7200.0)
+    assert rested.estimate.soc == pytest.approx(before.estimate.soc)
+    assert rested.estimate.current_bias_a == pytest.approx(before.estimate.current_bias_a)
+    unknown = AdaptiveFilter(cell, 2)
+    unknown.restore(kept, away_s=np.nan)
+    assert (unknown.estimate.soc_std > 0.25).all()
+    # Driven by somebody else meanwhile: only the unknown time lets the voltage say so.
+    true.soc -= 0.3
+    run(unknown, true, np.zeros(200))
+    assert unknown.estimate.soc == pytest.approx(np.full(2, true.soc), abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["states", "covariance", "known"])
+def test_a_snapshot_that_does_not_fit_is_refused(cell: Cell, name: str) -> None:
+    kept = dict(AdaptiveFilter(cell, 2).snapshot())
+    estimator = AdaptiveFilter(cell, 2)
+    for wrong in (None, np.zeros(3), np.full_like(kept[name], np.nan)):
+        broken = {key: value for key, value in kept.items() if key != name}
+        if wrong is not None:
+            broken[name] = wrong
+        with pytest.raises(ValueError, match=name):
+            estimator.restore(broken, 0.0)
+    assert np.isnan(estimator.estimate.soc).all()
+
+
+def test_adopts_a_new_model_and_keeps_what_it_knows(cell: Cell, random_cell: RandomCell) -> None:
+    true = TrueCell(build_circuit(cell), 0.9)
+    estimator = AdaptiveFilter(cell, 1)
+    estimator.start(np.array([0.9]), np.array([0.02]), rested=True)
+    run(estimator, true, drive(600))
+    before = estimator.estimate
+    assert cell.model is not None
+    twice = [[2.0 * ohm for ohm in row] for row in cell.model.ohmic_resistance_ohm]
+    model = replace(cell.model, ohmic_resistance_ohm=twice, version=2)
+    estimator.adopt(replace(cell, model=model))
+    assert estimator.estimate.soc == pytest.approx(before.soc)
+    one = np.ones(1)
+    estimator.update(true.step(-4.0) * one, TEMPERATURE_C * one, -4.0 * one, STEP_S)
+    assert estimator.estimate.innovation_v[0] > 0.02  # more drop was expected
+
+
+def test_compiled_and_plain_agree(cell: Cell) -> None:
+    found = []
+    for compiled in (True, False):
+        true = TrueCell(build_circuit(cell), 0.9)
+        estimator = AdaptiveFilter(cell, 3, compiled=compiled)
+        estimator.start(np.array([0.9, 0.7, np.nan]), np.full(3, 0.2), rested=False)
+        run(estimator, true, drive(200), bias_a=0.05)
+        found.append(estimator.estimate)
+    assert found[0].soc == pytest.approx(found[1].soc, abs=1e-9)
+    assert found[0].soc_std == pytest.approx(found[1].soc_std, rel=1e-6)
