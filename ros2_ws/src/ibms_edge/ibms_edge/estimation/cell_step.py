@@ -15,9 +15,9 @@ the surface. Voltages are trusted the less the more drops at the series resistan
 gets right at high currents: so the moments of little current decide.
 
 All functions take numbers, compiled and called cell by cell, or arrays (cells,), where ``x``,
-``p`` and ``work`` have one row per state or pair of states. In array mode ``x[SOC]`` is a view:
-nothing is written before all that needs the old value has been computed. One file, as the cache of
-numba looks only at the file of the function that is called from outside.
+``p``, ``work`` and ``given`` have one row per state, pair of states or quantity. In array mode
+``x[SOC]`` is a view: nothing is written before all that needs the old value has been computed. One
+file, as the cache of numba looks only at the file of the function that is called from outside.
 """
 
 import importlib
@@ -43,7 +43,8 @@ def _compilable(function: Function) -> Function:
     """Let compiled code call ``function``, which stays as it is for all other code."""
     if _NUMBA is None:
         return function
-    registered: Function = _EXTENDING.register_jitable(function)
+    # In line, the compiler sees that cells lie side by side and works on eight of them at once.
+    registered: Function = _EXTENDING.register_jitable(forceinline=True)(function)
     return registered
 
 
@@ -57,6 +58,27 @@ PAIRS = STATES * (STATES + 1) // 2
 
 _MOVING = (SOC, FAST, SLOW)
 _CONSTANT = (BIAS, RESISTANCE, TEMPERATURE, CAPACITY)
+
+# What is looked up for a step: rows of ``given``.
+(
+    _TEMPERATURE_PLACE,
+    _COLD_GROWTH,
+    _FAST_OHM,
+    _SLOW_OHM,
+    _FAST_OHM_PER_K,
+    _SLOW_OHM_PER_K,
+    _SOC_NOISE,
+    _POLARISATION_NOISE,
+    _OCV_V,
+    _SLOPE_V,
+    _OCV_V_PER_K,
+    _DROP_V,
+    _DROP_OHM,
+    _DROP_V_PER_K,
+    _VARIANCE,
+) = range(15)
+_GIVEN = 15
+_BLOCK = 32  # cells that are worked on side by side: states and all else of them fit the L1 cache
 
 _HIGHEST_SOC = 1.05  # a cell may be charged beyond what counts as full
 _LOWEST_RESISTANCE, _HIGHEST_RESISTANCE = 0.2, 5.0
@@ -92,16 +114,11 @@ def predict(
     x: Any,
     p: Any,
     work: Any,
+    given: Any,
     current_a: Any,
     charge_gain: Any,
     fast_decay: Any,
     slow_decay: Any,
-    fast_ohm: Any,
-    slow_ohm: Any,
-    fast_ohm_per_k: Any,
-    slow_ohm_per_k: Any,
-    soc_noise: Any,
-    polarisation_noise: Any,
     noise: Noise,
     step_s: float,
 ) -> None:
@@ -111,16 +128,12 @@ def predict(
         x: states, changed in place.
         p: upper triangle of their covariance, changed in place.
         work: (3, STATES) or (3, STATES, cells), overwritten.
+        given: resistances of the RC pairs, their derivatives by the temperature, and the variances
+            added to the state of charge and to each polarisation.
         current_a: measured; the bias is a state.
         charge_gain: step over 3600 s/h and rated capacity [1/A].
         fast_decay: exp(-step / time constant).
         slow_decay: likewise.
-        fast_ohm: resistance of the fast RC pair.
-        slow_ohm: of the slow one.
-        fast_ohm_per_k: its derivative by the temperature.
-        slow_ohm_per_k: likewise.
-        soc_noise: variance added to the state of charge.
-        polarisation_noise: variance added to each polarisation [V^2].
         noise: of the slow states.
         step_s: time since the last step [s].
     """
@@ -128,10 +141,10 @@ def predict(
     capacity = x[CAPACITY]
     soc_by_bias = -charge_gain / capacity
     soc_by_capacity = soc_by_bias * i / capacity
-    fast_gain = (1.0 - fast_decay) * fast_ohm
-    slow_gain = (1.0 - slow_decay) * slow_ohm
-    fast_by_k = (1.0 - fast_decay) * fast_ohm_per_k * i
-    slow_by_k = (1.0 - slow_decay) * slow_ohm_per_k * i
+    fast_gain = (1.0 - fast_decay) * given[_FAST_OHM]
+    slow_gain = (1.0 - slow_decay) * given[_SLOW_OHM]
+    fast_by_k = (1.0 - fast_decay) * given[_FAST_OHM_PER_K] * i
+    slow_by_k = (1.0 - slow_decay) * given[_SLOW_OHM_PER_K] * i
 
     # work = F P, rows of the moving states
     for state in range(STATES):
@@ -157,7 +170,7 @@ def predict(
         work[SOC, SOC]
         + soc_by_bias * work[SOC, BIAS]
         + soc_by_capacity * work[SOC, CAPACITY]
-        + soc_noise
+        + given[_SOC_NOISE]
     )
     p[_PLACE[SOC, FAST]] = (
         fast_decay * work[SOC, FAST]
@@ -173,7 +186,7 @@ def predict(
         fast_decay * work[FAST, FAST]
         - fast_gain * work[FAST, BIAS]
         + fast_by_k * work[FAST, TEMPERATURE]
-        + polarisation_noise
+        + given[_POLARISATION_NOISE]
     )
     p[_PLACE[FAST, SLOW]] = (
         slow_decay * work[FAST, SLOW]
@@ -184,7 +197,7 @@ def predict(
         slow_decay * work[SLOW, SLOW]
         - slow_gain * work[SLOW, BIAS]
         + slow_by_k * work[SLOW, TEMPERATURE]
-        + polarisation_noise
+        + given[_POLARISATION_NOISE]
     )
     p[_PLACE[BIAS, BIAS]] = p[_PLACE[BIAS, BIAS]] + noise.bias_a * noise.bias_a * step_s
     p[_PLACE[RESISTANCE, RESISTANCE]] = (
@@ -203,36 +216,18 @@ def predict(
 
 
 @_compilable
-def correct(
-    x: Any,
-    p: Any,
-    work: Any,
-    voltage_v: Any,
-    usable: Any,
-    ocv_v: Any,
-    slope_v: Any,
-    ocv_v_per_k: Any,
-    drop_v: Any,
-    drop_ohm: Any,
-    drop_v_per_k: Any,
-    variance: Any,
-    gate: float,
-) -> Any:
+def correct(x: Any, p: Any, work: Any, given: Any, voltage_v: Any, usable: Any, gate: float) -> Any:
     """Correct states and covariance by one voltage.
 
     Args:
         x: states, changed in place.
         p: upper triangle of their covariance, changed in place.
         work: (3, STATES) or (3, STATES, cells), overwritten.
+        given: open-circuit voltage with hysteresis at the predicted state and what the current
+            drops at once with a resistance factor of 1, both with their derivatives, and the
+            variance of a single voltage.
         voltage_v: measured; any finite number where ``usable`` is 0.
         usable: 1 where the voltage may be used, else 0.
-        ocv_v: open-circuit voltage with hysteresis, at the predicted state.
-        slope_v: its derivative by the state of charge.
-        ocv_v_per_k: its derivative by the temperature.
-        drop_v: what the current drops at once, with a resistance factor of 1.
-        drop_ohm: its derivative by the current.
-        drop_v_per_k: its derivative by the temperature.
-        variance: of a single voltage [V^2].
         gate: an innovation whose square is more than this many times its variance is taken as that
             much less certain (a Huber weight), so that an outlier moves the state by no more than
             one at the gate would.
@@ -240,11 +235,12 @@ def correct(
     Returns:
         Innovation [V] and its square over its variance [1].
     """
+    slope_v = given[_SLOPE_V]
     factor = x[RESISTANCE]
-    over_v = drop_v + x[FAST] + x[SLOW]
-    by_bias = -factor * drop_ohm
-    by_k = ocv_v_per_k + factor * drop_v_per_k
-    innovation_v = (voltage_v - (ocv_v + factor * over_v)) * usable
+    over_v = given[_DROP_V] + x[FAST] + x[SLOW]
+    by_bias = -factor * given[_DROP_OHM]
+    by_k = given[_OCV_V_PER_K] + factor * given[_DROP_V_PER_K]
+    innovation_v = (voltage_v - (given[_OCV_V] + factor * over_v)) * usable
     for state in range(STATES):
         work[0, state] = (
             p[_PLACE[state, SOC]] * slope_v
@@ -259,7 +255,7 @@ def correct(
         + work[0, BIAS] * by_bias
         + work[0, RESISTANCE] * over_v
         + work[0, TEMPERATURE] * by_k
-        + variance
+        + given[_VARIANCE]
     )
     square = innovation_v * innovation_v
     weight = usable / np.maximum(expected, square / gate)
@@ -273,36 +269,27 @@ def correct(
 
 
 @_compilable
-def step_cell(
+def look_up_prediction(
     x: Any,
-    p: Any,
-    work: Any,
-    voltage_v: Any,
-    usable: Any,
+    given: Any,
     current_a: Any,
     current_std_a: Any,
     temperature_c: Any,
     step_s: float,
     circuit: Circuit,
     noise: Noise,
-) -> Any:
-    """Move one cell, or all of them, over one step and correct by the measured voltage.
+) -> None:
+    """Fill what ``predict`` is given, and move the hysteresis.
 
     Args:
-        x: states, (ROWS,) or (ROWS, cells), changed in place.
-        p: upper triangle of their covariance, (PAIRS,) or (PAIRS, cells), changed in place.
-        work: (3, STATES) or (3, STATES, cells), overwritten.
-        voltage_v: measured [V]; any finite number where ``usable`` is 0.
-        usable: 1 where the voltage may be used, else 0.
+        x: states, (ROWS,) or (ROWS, cells); the hysteresis is changed in place.
+        given: quantities of ``predict``, overwritten.
         current_a: mean of the step per cell [A], charge positive.
         current_std_a: uncertainty of it beyond the bias [A].
-        temperature_c: of the cell [degC].
+        temperature_c: measured [degC].
         step_s: time since the last step [s].
         circuit: of the cell type.
         noise: of the cell type.
-
-    Returns:
-        Innovation [V] and its square over its variance [1].
     """
     rows, columns = circuit.ocv_v.shape
     place = (
@@ -320,24 +307,31 @@ def step_cell(
     slow_ohm, slow_rise = _look_up(circuit.slow_ohm, row, row_share, column, column_share)
     current_charge = charge_gain * current_std_a
     per_k = 1.0 / circuit.temperature_step_k
-    predict(
-        x,
-        p,
-        work,
-        current_a,
-        charge_gain,
-        math.exp(-step_s / circuit.fast_s),
-        math.exp(-step_s / circuit.slow_s),
-        fast_ohm,
-        slow_ohm,
-        fast_rise * per_k,
-        slow_rise * per_k,
-        current_charge * current_charge,
-        noise.polarisation_v * noise.polarisation_v * step_s * growth,
-        noise,
-        step_s,
-    )
-    column, column_share = _column(x[SOC], columns)
+    given[_TEMPERATURE_PLACE] = place
+    given[_COLD_GROWTH] = growth
+    given[_FAST_OHM] = fast_ohm
+    given[_SLOW_OHM] = slow_ohm
+    given[_FAST_OHM_PER_K] = fast_rise * per_k
+    given[_SLOW_OHM_PER_K] = slow_rise * per_k
+    given[_SOC_NOISE] = current_charge * current_charge
+    given[_POLARISATION_NOISE] = noise.polarisation_v * noise.polarisation_v * step_s * growth
+
+
+@_compilable
+def look_up_correction(x: Any, given: Any, current_a: Any, circuit: Circuit, noise: Noise) -> None:
+    """Fill what ``correct`` is given, at the predicted states.
+
+    Args:
+        x: states, (ROWS,) or (ROWS, cells).
+        given: place and growth from ``look_up_prediction``; quantities of ``correct``, overwritten.
+        current_a: mean of the step per cell [A], charge positive.
+        circuit: of the cell type.
+        noise: of the cell type.
+    """
+    row = np.intp(given[_TEMPERATURE_PLACE])
+    row_share = given[_TEMPERATURE_PLACE] - row
+    column, column_share = _column(x[SOC], circuit.ocv_v.shape[1])
+    per_k = 1.0 / circuit.temperature_step_k
     ohmic_ohm, ohmic_rise = _look_up(circuit.ohmic_ohm, row, row_share, column, column_share)
     activation_ohm, activation_rise = _look_up(
         circuit.activation_ohm, row, row_share, column, column_share
@@ -348,30 +342,27 @@ def step_cell(
     share = unbiased_a / circuit.activation_current_a
     curved_a = circuit.activation_current_a * np.arcsinh(share)
     drop_v = ohmic_ohm * unbiased_a + activation_ohm * curved_a
-    drop_ohm = ohmic_ohm + activation_ohm / np.sqrt(1.0 + share * share)
     hysteresis_v = circuit.hysteresis_v[column]
     hysteresis_v = hysteresis_v + column_share * (circuit.hysteresis_v[column + 1] - hysteresis_v)
     uncertain_v = noise.drop_share * drop_v
-    innovation_v, ratio = correct(
-        x,
-        p,
-        work,
-        voltage_v,
-        usable,
-        ocv_v + hysteresis_v * x[HYSTERESIS],
-        slope_v,
-        ocv_rise * per_k,
-        drop_v,
-        drop_ohm,
-        (ohmic_rise * unbiased_a + activation_rise * curved_a) * per_k,
-        noise.voltage_v * noise.voltage_v * growth + uncertain_v * uncertain_v,
-        noise.gate,
+    given[_OCV_V] = ocv_v + hysteresis_v * x[HYSTERESIS]
+    given[_SLOPE_V] = slope_v
+    given[_OCV_V_PER_K] = ocv_rise * per_k
+    given[_DROP_V] = drop_v
+    given[_DROP_OHM] = ohmic_ohm + activation_ohm / np.sqrt(1.0 + share * share)
+    given[_DROP_V_PER_K] = (ohmic_rise * unbiased_a + activation_rise * curved_a) * per_k
+    given[_VARIANCE] = (
+        noise.voltage_v * noise.voltage_v * given[_COLD_GROWTH] + uncertain_v * uncertain_v
     )
+
+
+@_compilable
+def bound(x: Any) -> None:
+    """Keep states where a cell can be."""
     x[SOC] = np.minimum(np.maximum(x[SOC], 0.0), _HIGHEST_SOC)
     x[RESISTANCE] = np.minimum(np.maximum(x[RESISTANCE], _LOWEST_RESISTANCE), _HIGHEST_RESISTANCE)
     x[TEMPERATURE] = np.minimum(np.maximum(x[TEMPERATURE], -_LARGEST_OFFSET_K), _LARGEST_OFFSET_K)
     x[CAPACITY] = np.minimum(np.maximum(x[CAPACITY], _LOWEST_CAPACITY), _HIGHEST_CAPACITY)
-    return innovation_v, ratio
 
 
 @_compilable
@@ -406,26 +397,37 @@ def step_cells(
     circuit: Circuit,
     noise: Noise,
 ) -> None:
-    """``step_cell`` for all cells; ``innovation_v`` and ``ratio`` (cells,) are overwritten."""
-    innovation_v[:], ratio[:] = step_cell(
-        x,
-        p,
-        work,
-        voltage_v,
-        usable,
-        current_a,
-        current_std_a,
-        temperature_c,
-        step_s,
-        circuit,
-        noise,
-    )
+    """Move all cells over one step and correct them by the measured voltages.
+
+    Args:
+        x: states, (ROWS, cells), changed in place.
+        p: upper triangle of their covariance, (PAIRS, cells), changed in place.
+        work: (3, STATES, cells), may be overwritten.
+        voltage_v: measured [V] (cells,); any finite number where ``usable`` is 0.
+        usable: 1 where the voltage may be used, else 0.
+        current_a: mean of the step per cell [A], charge positive.
+        current_std_a: uncertainty of it beyond the bias [A].
+        temperature_c: measured [degC].
+        innovation_v: overwritten [V].
+        ratio: its square over its variance, overwritten [1].
+        step_s: time since the last step [s].
+        circuit: of the cell type.
+        noise: of the cell type.
+    """
+    given = np.empty((_GIVEN, x.shape[1]))
+    charge_gain = step_s / (3600.0 * circuit.capacity_ah)
+    fast_decay, slow_decay = math.exp(-step_s / circuit.fast_s), math.exp(-step_s / circuit.slow_s)
+    look_up_prediction(x, given, current_a, current_std_a, temperature_c, step_s, circuit, noise)
+    predict(x, p, work, given, current_a, charge_gain, fast_decay, slow_decay, noise, step_s)
+    look_up_correction(x, given, current_a, circuit, noise)
+    innovation_v[:], ratio[:] = correct(x, p, work, given, voltage_v, usable, noise.gate)
+    bound(x)
 
 
-def _one_by_one(
+def _in_blocks(
     x: Any,
     p: Any,
-    work: Any,
+    _work: Any,  # compiled code has its own, of one block
     voltage_v: Any,
     usable: Any,
     current_a: Any,
@@ -437,22 +439,92 @@ def _one_by_one(
     circuit: Any,
     noise: Any,
 ) -> None:
-    for cell in range(x.shape[1]):
-        innovation_v[cell], ratio[cell] = step_cell(
-            x[:, cell],
-            p[:, cell],
-            work[:, :, 0],
-            voltage_v[cell],
-            usable[cell],
-            current_a[cell],
-            current_std_a[cell],
-            temperature_c[cell],
-            step_s,
-            circuit,
-            noise,
-        )
+    """``step_cells``, compiled: blocks of constant size are copied to where they are worked on.
+
+    Only so does the compiler know that rows do not overlap, and the loops over the covariance,
+    which have no branch and call nothing, become vector instructions.
+    """
+    cells = x.shape[1]
+    block_x, block_p = np.ones((ROWS, _BLOCK)), np.zeros((PAIRS, _BLOCK))
+    block_work, given = np.zeros((3, STATES, _BLOCK)), np.zeros((_GIVEN, _BLOCK))
+    volts, use, amperes = np.zeros(_BLOCK), np.zeros(_BLOCK), np.zeros(_BLOCK)
+    innovations, ratios = np.zeros(_BLOCK), np.zeros(_BLOCK)
+    charge_gain = step_s / (3600.0 * circuit.capacity_ah)
+    fast_decay, slow_decay = math.exp(-step_s / circuit.fast_s), math.exp(-step_s / circuit.slow_s)
+    for first in range(0, cells, _BLOCK):
+        count = min(_BLOCK, cells - first)
+        # Loops of known length, and not in a function, else copying takes longer than the rest.
+        if count == _BLOCK:
+            for row in range(ROWS):
+                for c in range(_BLOCK):
+                    block_x[row, c] = x[row, first + c]
+            for row in range(PAIRS):
+                for c in range(_BLOCK):
+                    block_p[row, c] = p[row, first + c]
+        else:
+            for row in range(ROWS):
+                for c in range(count):
+                    block_x[row, c] = x[row, first + c]
+            for row in range(PAIRS):
+                for c in range(count):
+                    block_p[row, c] = p[row, first + c]
+        for c in range(count):
+            cell = first + c
+            volts[c], use[c], amperes[c] = voltage_v[cell], usable[cell], current_a[cell]
+            look_up_prediction(
+                block_x[:, c],
+                given[:, c],
+                current_a[cell],
+                current_std_a[cell],
+                temperature_c[cell],
+                step_s,
+                circuit,
+                noise,
+            )
+        for c in range(_BLOCK):
+            predict(
+                block_x[:, c],
+                block_p[:, c],
+                block_work[:, :, c],
+                given[:, c],
+                amperes[c],
+                charge_gain,
+                fast_decay,
+                slow_decay,
+                noise,
+                step_s,
+            )
+        for c in range(count):
+            look_up_correction(block_x[:, c], given[:, c], amperes[c], circuit, noise)
+        for c in range(_BLOCK):
+            innovations[c], ratios[c] = correct(
+                block_x[:, c],
+                block_p[:, c],
+                block_work[:, :, c],
+                given[:, c],
+                volts[c],
+                use[c],
+                noise.gate,
+            )
+            bound(block_x[:, c])
+        if count == _BLOCK:
+            for row in range(ROWS):
+                for c in range(_BLOCK):
+                    x[row, first + c] = block_x[row, c]
+            for row in range(PAIRS):
+                for c in range(_BLOCK):
+                    p[row, first + c] = block_p[row, c]
+        else:
+            for row in range(ROWS):
+                for c in range(count):
+                    x[row, first + c] = block_x[row, c]
+            for row in range(PAIRS):
+                for c in range(count):
+                    p[row, first + c] = block_p[row, c]
+        for c in range(count):
+            innovation_v[first + c], ratio[first + c] = innovations[c], ratios[c]
 
 
 compiled_step_cells: Callable[..., None] | None = (
-    None if _NUMBA is None else _NUMBA.njit(cache=True, error_model="numpy")(_one_by_one)
+    None if _NUMBA is None else _NUMBA.njit(cache=True, error_model="numpy")(_in_blocks)
 )
