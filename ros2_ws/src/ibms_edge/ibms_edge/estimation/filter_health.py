@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ibms_battery.cell import Cell
+from ibms_battery.circuit import model_of
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -21,6 +22,7 @@ _LARGEST_RATIO = 400.0  # one outlier says no more than this
 _LONGEST_STEP_S = 1.0  # after a gap one sample does not stand for all that was missed
 _BEYOND_LIMITS_V = 0.05
 _REST_C_RATE = 0.1
+_BIAS_SIGMAS = 3.5
 _NAMED = 5
 
 
@@ -40,9 +42,11 @@ class FilterHealth:
         self._agreed = False
         self._impossible_s = 0.0
         self._impossible_v = 0.0
+        self._bias_a = 0.0
 
-    def begin_anew(self) -> None:
-        """Forget what was learned, as after a change of the model."""
+    def begin_anew(self, cell: Cell) -> None:
+        """Forget what was learned: the model is another one from now on."""
+        self._cell = cell
         self.ratio[:] = 1.0
         self.contradicts[:] = False
         self._known_s = 0.0
@@ -81,9 +85,20 @@ class FilterHealth:
             self._impossible_s += min(step_s, _LONGEST_STEP_S)
             self._impossible_v = median_v
 
+    def look_at_bias(self, current_bias_a: FloatArray) -> None:
+        """Take the estimated bias per cell [A] (cells,): with a wrong model it absorbs the error.
+
+        The sensor is common to all cells, so their median counts.
+        """
+        known = current_bias_a[np.isfinite(current_bias_a)]
+        self._bias_a = float(np.median(known)) if known.size else 0.0
+
     @property
     def problem(self) -> str:
         """What contradicts what, one sentence; empty if nothing does."""
+        return self._impossible() or self._contradicted() or self._biased()
+
+    def _impossible(self) -> str:
         cell = self._cell
         if self._impossible_s >= _LONGEST_STEP_S:
             return (
@@ -91,6 +106,10 @@ class FilterHealth:
                 f"{cell.name} ({cell.chemistry}, {cell.minimum_voltage_v:g} to "
                 f"{cell.maximum_voltage_v:g} V): is this the pack's cell?"
             )
+        return ""
+
+    def _contradicted(self) -> str:
+        cell = self._cell
         found = np.flatnonzero(self.contradicts)
         if not found.size:
             return ""
@@ -107,3 +126,13 @@ class FilterHealth:
         names += ", ..." if found.size > _NAMED else ""
         plural = "cell" if found.size == 1 else "cells"
         return f"{plural} {names}: voltage contradicts the model: {text}"
+
+    def _biased(self) -> str:
+        sigmas = abs(self._bias_a) / model_of(self._cell).uncertainty.bias_a
+        if sigmas < _BIAS_SIGMAS:
+            return ""
+        return (
+            f"the current sensor would have to show {self._bias_a:+.2f} A per cell too much, "
+            f"{sigmas:.0f} times what is expected of it: it is wrong, or {self._cell.name} "
+            f"({self._cell.chemistry}) is not the pack's cell"
+        )

@@ -14,6 +14,7 @@ from ibms_battery.clock import NS_PER_S, Clock, VirtualClock
 from ibms_battery.pack import load_pack
 from ibms_edge.circuit import in_circuit
 from ibms_edge.estimation.cell_updates import CellUpdates, RefusedError, Verdict
+from ibms_edge.estimation.compile_ahead import compile_ahead
 from ibms_edge.estimation.current_sign import CurrentSign
 from ibms_edge.estimation.estimate_keeper import EstimateKeeper
 from ibms_edge.estimation.estimator_memory import Moment, Owner
@@ -199,6 +200,7 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
             bleed_active=message.bleed_active,
         )
         self._figures.fill(state, estimate, cells, step, self._health.ratio)
+        self._health.look_at_bias(estimate.current_bias_a[connected])
         self.publish("cells/state", state)
         self._contents = contents(self._strings, self._figures.energy, cells, connected)
         pack = pack_estimate(self._contents, estimate, connected)
@@ -262,7 +264,7 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
         cell = self._updates.active
         self._estimator.adopt(cell)
         self._figures = CellFigures(build_circuit(cell), self._pack.parallel)
-        self._health.begin_anew()
+        self._health.begin_anew(cell)
         self._model_problem = ""
         self._keep_models()
 
@@ -321,4 +323,5 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
 
 def main() -> int:
     """Process with the node ``state_estimator``."""
+    compile_ahead()
     return run(StateEstimator)

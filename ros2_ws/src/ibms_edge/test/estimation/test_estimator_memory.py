@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 from math import isnan, nan
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -61,7 +62,7 @@ def test_a_counter_without_value_is_kept_as_such() -> None:
         {"cells": 96},
     ],
 )
-def test_a_foreign_state_is_refused_with_what_differs(changed: dict[str, object]) -> None:
+def test_a_foreign_state_is_refused_with_what_differs(changed: dict[str, Any]) -> None:
     other = replace(OWNER, **changed)
     with pytest.raises(ForeignMemoryError, match=f"is of {next(iter(changed))} "):
         decode(encode(memory()), other)

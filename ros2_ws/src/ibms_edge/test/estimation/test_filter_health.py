@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ibms_battery.cell import Cell
+from ibms_battery.circuit import model_of
 from ibms_edge.estimation.filter_health import FilterHealth
 
 COUNT = 96
@@ -70,9 +71,11 @@ def test_what_contradicts_from_the_start_is_another_cell(
     assert said in health.problem
 
 
-def test_after_a_change_of_the_model_nothing_is_held_against_it(health: FilterHealth) -> None:
+def test_after_a_change_of_the_model_nothing_is_held_against_it(
+    health: FilterHealth, cell: Cell
+) -> None:
     run(health, 300.0, {3: 100.0})
-    health.begin_anew()
+    health.begin_anew(cell)
     assert health.problem == ""
     assert (health.ratio == 1.0).all()
 
@@ -95,4 +98,19 @@ def test_under_load_a_voltage_may_be_anywhere(cell: Cell) -> None:
         for _ in range(200):
             health.look_at_voltages(np.full(COUNT, 2.0), current_a, STEP_S)
     health.look_at_voltages(np.full(COUNT, NAN), 0.0, 60.0)
+    assert health.problem == ""
+
+
+def test_a_bias_beyond_expectation_is_named(cell: Cell) -> None:
+    health = FilterHealth(cell, COUNT)
+    expected_a = model_of(cell).uncertainty.bias_a
+    biases_a = np.full(COUNT, 4.0 * expected_a)
+    biases_a[:40] = 0.0  # not each cell tells
+    biases_a[40] = NAN
+    health.look_at_bias(biases_a)
+    assert "is not the pack's cell" in health.problem
+    assert "4 times" in health.problem
+    health.look_at_bias(np.full(COUNT, -3.0 * expected_a))
+    assert health.problem == ""
+    health.look_at_bias(np.full(COUNT, NAN))  # an estimator without a bias
     assert health.problem == ""
