@@ -30,6 +30,8 @@ from ibms_edge.estimation.cell_step import (
     Noise,
     pair,
 )
+from ibms_edge.estimation.circuit_place import CircuitPlace
+from ibms_edge.estimation.circuit_state import CircuitState
 from ibms_edge.estimation.estimator import Estimate
 from ibms_edge.estimation.first_voltage import Doubt, weigh
 from ibms_edge.estimation.open_circuit_start import polarisation_variances
@@ -207,6 +209,31 @@ class AdaptiveFilter:
             current_bias_std_a=std(BIAS),
             innovation_v=np.where(self._new, np.nan, self._innovation_v),
             innovation_ratio=np.where(self._new, np.nan, self._ratio),
+        )
+
+    def circuit_state(self) -> CircuitState:
+        """See ``Estimator``."""
+        x = np.where(self._known, self._x, np.nan)
+        offset_k = self._x[TEMPERATURE]
+        temperature_c = self._temperature_c + offset_k
+        # What the doubt of the temperature makes of the resistances.
+        colder, warmer = (
+            CircuitPlace(self._circuit, temperature_c + k).typical_ohm(self._circuit.ohmic_ohm)
+            for k in (-1.0, 1.0)
+        )
+        per_k = (colder - warmer) / (colder + warmer)
+        temperature_std = np.sqrt(self._p[pair(TEMPERATURE, TEMPERATURE)])
+        factor_std = np.sqrt(self._p[pair(RESISTANCE, RESISTANCE)]) / self._x[RESISTANCE]
+        return CircuitState(
+            soc=x[SOC],
+            soc_std=np.sqrt(self._p[pair(SOC, SOC)]),
+            fast_v=x[FAST],
+            slow_v=x[SLOW],
+            hysteresis=x[HYSTERESIS],
+            resistance_factor=x[RESISTANCE],
+            resistance_std=np.hypot(factor_std, per_k * temperature_std),
+            temperature_c=temperature_c,
+            capacity_ah=self._circuit.capacity_ah * x[CAPACITY],
         )
 
     def snapshot(self) -> Mapping[str, FloatArray]:

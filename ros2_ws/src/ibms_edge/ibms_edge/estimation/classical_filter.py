@@ -22,6 +22,7 @@ import numpy.typing as npt
 from ibms_battery.cell import Cell
 from ibms_battery.circuit import build_circuit, model_of
 from ibms_edge.estimation.circuit_place import CircuitPlace
+from ibms_edge.estimation.circuit_state import CircuitState
 from ibms_edge.estimation.estimator import Estimate
 from ibms_edge.estimation.open_circuit_start import (
     UNKNOWN_SOC_STD,
@@ -200,6 +201,23 @@ class ClassicalFilter(ABC):
             current_bias_std_a=nothing,
             innovation_v=self._innovation_v.copy(),
             innovation_ratio=self._ratio.copy(),
+        )
+
+    def circuit_state(self) -> CircuitState:
+        """See ``Estimator``; resistances are taken as described."""
+        known = self._known | ~self._new
+        x = np.where(known, self._x, np.nan)
+        one = np.ones(len(known))
+        return CircuitState(
+            soc=x[SOC],
+            soc_std=np.sqrt(self._p[:, SOC, SOC]),
+            fast_v=x[FAST],
+            slow_v=x[SLOW],
+            hysteresis=self._hysteresis.copy(),
+            resistance_factor=one,
+            resistance_std=self._uncertainty.resistance * one,
+            temperature_c=self._temperature_c.copy(),
+            capacity_ah=self._circuit.capacity_ah * one,
         )
 
     def snapshot(self) -> Mapping[str, FloatArray]:

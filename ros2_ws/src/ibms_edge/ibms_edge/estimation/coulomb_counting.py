@@ -2,12 +2,14 @@
 """Coulomb counting: the start and the charge since then, nothing else. No ROS."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 import numpy as np
 import numpy.typing as npt
 
 from ibms_battery.cell import Cell
 from ibms_battery.circuit import build_circuit, model_of
+from ibms_edge.estimation.circuit_state import CircuitState
 from ibms_edge.estimation.estimator import Estimate
 from ibms_edge.estimation.open_circuit_start import (
     UNKNOWN_SOC_STD,
@@ -110,6 +112,11 @@ class CoulombCounter:
             innovation_v=nothing,
             innovation_ratio=nothing,
         )
+
+    def circuit_state(self) -> CircuitState:
+        """See ``Estimator``; who only counts knows no polarisation, so nothing can be predicted."""
+        nothing = np.full(len(self._soc), np.nan)
+        return CircuitState(*[nothing] * len(fields(CircuitState)))
 
     def _std(self) -> FloatArray:
         counted = self._uncertainty.capacity * (self._soc - self._start_soc)

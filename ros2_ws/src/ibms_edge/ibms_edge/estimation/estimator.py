@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ibms_battery.cell import Cell
+from ibms_edge.estimation.circuit_state import CircuitState
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -39,6 +40,9 @@ class Estimator(Protocol):
     @property
     def estimate(self) -> Estimate:
         """Estimate after the last update."""
+
+    def circuit_state(self) -> CircuitState:
+        """Where the circuit of each cell stands, for predictions; NaN where that is not known."""
 
     def start(self, soc: FloatArray, soc_std: FloatArray, rested: bool) -> None:
         """Forget what was and begin with what is known of the charge.

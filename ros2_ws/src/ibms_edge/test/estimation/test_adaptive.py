@@ -205,6 +205,20 @@ def test_adopts_a_new_model_and_keeps_what_it_knows(cell: Cell, random_cell: Ran
     assert estimator.estimate.innovation_v[0] > 0.02  # more drop was expected
 
 
+def test_tells_where_its_circuit_stands(cell: Cell) -> None:
+    true = TrueCell(build_circuit(cell), 0.8)
+    estimator = AdaptiveFilter(cell, 2)
+    estimator.start(np.array([0.8, np.nan]), np.full(2, 0.02), rested=True)
+    assert np.isnan(estimator.circuit_state().soc[1])
+    run(estimator, true, np.full(60, -4.0))
+    found = estimator.circuit_state()
+    assert found.soc == pytest.approx(estimator.estimate.soc)
+    assert found.fast_v[0] == pytest.approx(true.fast_v, rel=0.15)
+    assert found.temperature_c == pytest.approx(np.full(2, TEMPERATURE_C), abs=4.0)
+    assert found.capacity_ah == pytest.approx(np.full(2, cell.capacity_ah), rel=0.05)
+    assert ((found.resistance_std > 0.0) & (found.resistance_std < 0.5)).all()
+
+
 def test_compiled_and_plain_agree(cell: Cell) -> None:
     found = []
     for compiled in (True, False):
