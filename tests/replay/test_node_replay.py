@@ -16,7 +16,9 @@ from ibms_tools.bag.reader import BagMessage, BagReader
 from ibms_tools.replay import main
 
 OUTPUTS = {
-    "state_estimator": ["/battery/cells/state", "/battery/pack/estimate"],
+    "state_estimator": [
+        f"/battery/{name}" for name in ("cells/state", "pack/estimate", "pack/power")
+    ],
     "protection": ["/battery/protection/status", "/battery/events"],
 }
 

@@ -16,6 +16,7 @@ from ibms_msgs.msg import (
     PackEstimate,
     PackLimits,
     PackMeasurement,
+    PackPower,
     PackState,
     ProtectionStatus,
     SwitchState,
@@ -35,6 +36,13 @@ def cell_states() -> CellStates:
     message.temperature_c = array("f", [22.0 + i // 4 * 0.1 for i in range(CELLS)])
     message.bleed_active = array("B", [int(i in (3, 5)) for i in range(CELLS)])
     message.valid = array("B", [1] * CELLS)
+    return message
+
+
+def pack_power() -> PackPower:
+    message = PackPower(horizon_s=array("f", [2.0, 10.0, 30.0, float("inf")]))
+    message.charge_power_w = array("f", [60e3, 50.2e3, 40e3, 9e3])
+    message.discharge_power_w = array("f", [160e3, 151.6e3, 140e3, 80e3])
     return message
 
 
@@ -89,6 +97,7 @@ def picture(pack: Pack) -> Picture:
             soh_capacity_std=0.012,
             empties_first=37,
         ),
+        prediction=pack_power(),
         protection=ProtectionStatus(diagnoses_evaluated=26, diagnoses_total=26),
         limits=PackLimits(
             charge_current_a=137.0,

@@ -10,8 +10,10 @@ from ibms_battery.circuit import Circuit
 from ibms_edge.estimation.circuit_place import CircuitPlace
 from ibms_edge.estimation.estimator import Estimate
 from ibms_edge.estimation.pack_estimate import CellContents, CellEnergy, PackContents
+from ibms_edge.estimation.power_prediction import HORIZONS_S, PackPower
 from ibms_edge.estimation.scan_input import Step
 from ibms_msgs.msg import CellStates, PackEstimate
+from ibms_msgs.msg import PackPower as PackPowerMessage
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -108,6 +110,18 @@ def pack_estimate(
     )
     message.soh_capacity, message.soh_capacity_std = capacity, capacity_std
     message.soh_resistance, message.soh_resistance_std = resistance, resistance_std
+    return message
+
+
+def pack_power(power: PackPower) -> PackPowerMessage:
+    """Of what was predicted."""
+    message = PackPowerMessage(horizon_s=array("f", HORIZONS_S))
+    for direction, name in enumerate(("charge", "discharge")):
+        setattr(message, f"{name}_current_a", floats(power.current_a[direction]))
+        setattr(message, f"{name}_power_w", floats(power.power_w[direction]))
+        setattr(message, f"{name}_cell", array("i", power.cell[direction].tolist()))
+        limits = array("B", power.limited_by[direction].tolist())
+        setattr(message, f"{name}_limited_by", limits)
     return message
 
 

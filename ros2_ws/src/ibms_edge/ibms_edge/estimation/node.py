@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta, Struct
 
-from ibms_battery.cell import load_cell
+from ibms_battery.cell import Cell, load_cell
 from ibms_battery.circuit import build_circuit
 from ibms_battery.clock import NS_PER_S, Clock, VirtualClock
 from ibms_battery.pack import load_pack
@@ -20,10 +20,12 @@ from ibms_edge.estimation.estimate_keeper import EstimateKeeper
 from ibms_edge.estimation.estimator_memory import Moment, Owner
 from ibms_edge.estimation.filter_health import FilterHealth
 from ibms_edge.estimation.kept_file import KeptFile
-from ibms_edge.estimation.messages import CellFigures, pack_estimate
+from ibms_edge.estimation.messages import CellFigures, pack_estimate, pack_power
 from ibms_edge.estimation.pack_estimate import UNKNOWN, contents, strings_of
+from ibms_edge.estimation.power_prediction import PowerPrediction
 from ibms_edge.estimation.registry import DEFAULT, build_estimator
 from ibms_edge.estimation.scan_input import ScanInput, Step
+from ibms_edge.limits.curves import load_curves
 from ibms_msgs.msg import CellMeasurement, CellStates, Event, PackEstimate, SwitchState
 from ibms_msgs.srv import RollBackCellModel, UpdateCellModel
 from ibms_ros_common.diagnostics import WARN, Status
@@ -63,15 +65,19 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
         """Load pack and cell, create the estimator."""
         pack = load_pack(parameters.pack)
         self.pack_name = pack.name
-        cell = load_cell(Path(parameters.pack).parent.parent / "cells" / f"{pack.cell}.yaml")
+        config = Path(parameters.pack).parent.parent
+        cell = load_cell(config / "cells" / f"{pack.cell}.yaml")
         self._pack = pack
         self._name = parameters.estimator
         self._strings = strings_of(pack)
+        derating = config / "limits" / f"{pack.cell}.yaml"
+        self._curves = load_curves(derating, cell) if derating.exists() else None
         self._updates = CellUpdates(cell)
         self._models = self._kept_models(parameters.state_directory)
         cell = self._updates.active
         self._estimator = build_estimator(self._name, cell, pack.series)
         self._figures = CellFigures(build_circuit(cell), pack.parallel)
+        self._power = self._prediction(cell)
         self._health = FilterHealth(cell, pack.series)
         self._sign = CurrentSign(cell.capacity_ah)
         self._flows_a = _FLOWS_C_RATE * cell.capacity_ah
@@ -82,13 +88,17 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
         self._switches: SwitchState | None = None
         self._newest: Moment | None = None
         self._contents = UNKNOWN
-        self.advertise("cells/state", "pack/estimate", "events")
+        self.advertise("cells/state", "pack/estimate", "pack/power", "events")
         self.listen("cells/measurement", self._on_cells)
         self.listen("switch/state", self._on_switches)
         self.serve("update_cell_model", self._on_update)
         self.serve("roll_back_cell_model", self._on_roll_back)
         self.diagnose("estimate", self._report)
         self.diagnose("model", self._report_model)
+
+    def _prediction(self, cell: Cell) -> PowerPrediction | None:
+        """None where nobody has said how the cell is derated."""
+        return None if self._curves is None else PowerPrediction(cell, self._curves)
 
     def _kept_models(self, folder: str) -> KeptFile | None:
         self._model_problem = ""
@@ -192,16 +202,16 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
         header = self.header(message.boot_ns)
         estimate = self._estimator.estimate
         cells = self._figures.contents(estimate, step.temperature_c)
-        state = CellStates(
+        told = CellStates(
             header=header,
             boot_ns=message.boot_ns,
             scan_counter=message.scan_counter,
             current_a=message.current_a,
             bleed_active=message.bleed_active,
         )
-        self._figures.fill(state, estimate, cells, step, self._health.ratio)
+        self._figures.fill(told, estimate, cells, step, self._health.ratio)
         self._health.look_at_bias(estimate.current_bias_a[connected])
-        self.publish("cells/state", state)
+        self.publish("cells/state", told)
         self._contents = contents(self._strings, self._figures.energy, cells, connected)
         pack = pack_estimate(self._contents, estimate, connected)
         pack.header = header
@@ -210,6 +220,13 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
         if self._updates.is_on_trial:
             pack.model_trial = PackEstimate.TRIAL_RUNNING
         self.publish("pack/estimate", pack)
+        if self._power is not None:
+            state = self._estimator.circuit_state()
+            power = pack_power(
+                self._power.pack(state, self._strings, self._pack.parallel, connected)
+            )
+            power.header, power.boot_ns = header, message.boot_ns
+            self.publish("pack/power", power)
 
     # Models of the cell
 
@@ -264,6 +281,7 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
         cell = self._updates.active
         self._estimator.adopt(cell)
         self._figures = CellFigures(build_circuit(cell), self._pack.parallel)
+        self._power = self._prediction(cell)
         self._health.begin_anew(cell)
         self._model_problem = ""
         self._keep_models()

@@ -19,13 +19,22 @@ from ibms_edge.limits.power_limits import (
     LimitedBy,
     Limits,
     PowerLimits,
+    Prediction,
 )
-from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus, SwitchState
+from ibms_msgs.msg import (
+    CellStates,
+    PackLimits,
+    PackPower,
+    PackState,
+    ProtectionStatus,
+    SwitchState,
+)
 from ibms_ros_common.diagnostics import WARN, Status
 from ibms_ros_common.node import BmsNode
 
 _PERIOD_S = 0.1
 _INPUT_STALE_NS = NS_PER_S // 2
+_HORIZON_S = 10.0
 _CONNECTED = (PackState.STATE_PRECHARGE, PackState.STATE_DRIVE, PackState.STATE_CHARGE)
 
 
@@ -55,9 +64,11 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
         self._status: ProtectionStatus | None = None
         self._state: PackState | None = None
         self._switches: SwitchState | None = None
+        self._power: PackPower | None = None
         self._last: Limits = NONE_ALLOWED
         self.advertise("pack/limits")
         self.listen("cells/state", self._on_cells)
+        self.listen("pack/power", self._on_power)
         self.listen("pack/state", self._on_state)
         self.listen("protection/status", self._on_status)
         self.listen("switch/state", self._on_switches)
@@ -71,6 +82,9 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
             self._cells = message
         else:
             self._incomplete += 1
+
+    def _on_power(self, message: PackPower) -> None:
+        self._power = message
 
     def _on_state(self, message: PackState) -> None:
         self._state = message
@@ -119,8 +133,25 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
             groups = len(present.voltage_v) / self._pack.parallel_strings
             voltage_v = float(present.voltage_v.sum()) / self._pack.parallel_strings
             derate = status.reaction >= ProtectionStatus.REACTION_DERATE
-            self._last = self._limits.update(present, derate, state.zero_current_requested, now_ns)
+            withdraw = state.zero_current_requested
+            self._last = self._limits.update(
+                present, derate, withdraw, now_ns, self._prediction(now_ns)
+            )
         self.publish("pack/limits", self._message(now_ns, voltage_v, groups))
+
+    def _prediction(self, now_ns: int) -> Prediction | None:
+        """For ten seconds, where it is fresh and knows all cells: without it the curves decide."""
+        power = self._power
+        if power is None or now_ns - power.boot_ns > _INPUT_STALE_NS:
+            return None
+        at = list(power.horizon_s).index(_HORIZON_S)
+        causes = power.charge_limited_by[at], power.discharge_limited_by[at]
+        if PackPower.LIMIT_UNKNOWN in causes:
+            return None
+        charge, discharge = (LimitedBy(cause) for cause in causes)
+        return Prediction(
+            (power.charge_current_a[at], charge), (power.discharge_current_a[at], discharge)
+        )
 
     def _message(self, now_ns: int, voltage_v: float, groups: float) -> PackLimits:
         last = self._last
@@ -142,6 +173,7 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
             discharge_current_a=self._last.discharge_current_a,
             limited_by=self._last.limited_by.name.lower(),
             incomplete=self._incomplete,
+            predicted=self._prediction(self.clock.boot_ns()) is not None,
         )
         if self._last.limited_by is LimitedBy.INPUT_STALE:
             status.report(WARN, "inputs are stale, limits are zero")

@@ -4,7 +4,9 @@
 Each direction has the smallest of its derating factors. Voltage derates by looking ahead: the limit
 is the current at which the first cell would reach the voltage to hold, ``i + (v_hold - v) / r``
 (the voltage limit of G. Plett, IEEE Trans. Vehicular Technology 53 (2004) 1586, applied anew with
-each scan). The result falls and rises at bounded rates, so that a driver never feels a jump.
+each scan). A prediction for the next ten seconds lowers it further where it is lower, so that power
+promised for that long and the limit do not contradict. The result falls and rises at bounded rates,
+so that a driver never feels a jump.
 """
 
 from dataclasses import dataclass
@@ -46,6 +48,14 @@ class CellsNow:
         """Whether all is known that limits need."""
         measured = (self.voltage_v, self.temperature_c, np.array([self.current_a]))
         return all(values.size and not np.isnan(values).any() for values in measured)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Currents of the pack that its cells can stand for some seconds, magnitudes, with causes."""
+
+    charge: tuple[float, LimitedBy]
+    discharge: tuple[float, LimitedBy]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +125,14 @@ class PowerLimits:
         self._discharge.stop(cause)
         return self._limits()
 
-    def update(self, cells: CellsNow, derate: bool, withdraw: bool, now_ns: int) -> Limits:
+    def update(
+        self,
+        cells: CellsNow,
+        derate: bool,
+        withdraw: bool,
+        now_ns: int,
+        prediction: Prediction | None = None,
+    ) -> Limits:
         """Limits now.
 
         Args:
@@ -123,10 +140,17 @@ class PowerLimits:
             derate: protection demands derating.
             withdraw: the pack is about to open: nothing may flow, without a jump.
             now_ns: time [ns].
+            prediction: it may only lower the limits; None where there is no fresh one.
         """
         step_s = 0.0 if self._last_ns is None else (now_ns - self._last_ns) / 1e9
         self._last_ns = now_ns
         charge, discharge = self._targets(cells)
+        if prediction is not None:
+            for shares, (current_a, cause), rated_a in (
+                (charge, prediction.charge, self._rated_charge_a),
+                (discharge, prediction.discharge, self._rated_discharge_a),
+            ):
+                shares.append((min(max(current_a / rated_a, 0.0), 1.0), cause))
         others = []
         if derate:
             others.append((self._curves.fault_share, LimitedBy.FAULT))

@@ -3,7 +3,7 @@
 
 from array import array
 from collections.abc import Callable
-from math import hypot, isnan, nan
+from math import hypot, inf, isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ibms_battery.cell import load_cell
 from ibms_battery.circuit import model_of
 from ibms_battery.pack import Pack
 from ibms_edge.estimation.node import StateEstimator
-from ibms_msgs.msg import CellMeasurement, CellStates, Event, PackEstimate, SwitchState
+from ibms_msgs.msg import CellMeasurement, CellStates, Event, PackEstimate, PackPower, SwitchState
 from ibms_msgs.srv import RollBackCellModel, UpdateCellModel
 from ibms_ros_common.diagnostics import Status
 
@@ -83,6 +83,29 @@ def test_the_pack_is_told_with_the_scan_that_its_cells_are_of(start: Start, pack
     assert told.charge_to_full_ah == pytest.approx(
         (1.0 - cells.soc[8]) * cells.capacity_ah[8], rel=1e-5
     )
+
+
+def test_power_is_told_for_each_horizon_and_falls_with_it(start: Start, pack: Pack) -> None:
+    alone = start(StateEstimator)
+    feed(alone, pack, 11)
+    told = alone.newest("pack/power")
+    assert told.boot_ns == states(alone)[-1].boot_ns
+    assert list(told.horizon_s) == [2.0, 10.0, 30.0, inf]
+    for name in ("charge", "discharge"):
+        currents_a = list(getattr(told, f"{name}_current_a"))
+        assert currents_a == sorted(currents_a, reverse=True)
+        assert currents_a[0] > 0.0
+        for field in ("power_w", "cell", "limited_by"):
+            assert len(getattr(told, f"{name}_{field}")) == 4
+        assert PackPower.LIMIT_UNKNOWN not in getattr(told, f"{name}_limited_by")
+
+
+def test_of_unknown_cells_no_power_is_promised(start: Start, pack: Pack) -> None:
+    alone = start(StateEstimator)
+    feed(alone, pack, 3, voltage_valid=array("B", bytes(pack.series)))
+    told = alone.newest("pack/power")
+    assert list(told.discharge_power_w) == list(told.charge_power_w) == [0.0] * 4
+    assert list(told.discharge_limited_by) == [PackPower.LIMIT_UNKNOWN] * 4
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 
 from array import array
 from collections.abc import Callable
-from math import isnan, nan
+from math import inf, isnan, nan
 from typing import Any
 
 import msgspec
@@ -11,7 +11,14 @@ import pytest
 
 from ibms_battery.pack import Pack, StringOfCells
 from ibms_edge.limits.node import PowerLimitsNode
-from ibms_msgs.msg import CellStates, PackLimits, PackState, ProtectionStatus, SwitchState
+from ibms_msgs.msg import (
+    CellStates,
+    PackLimits,
+    PackPower,
+    PackState,
+    ProtectionStatus,
+    SwitchState,
+)
 from ibms_ros_common.diagnostics import Status
 
 Start = Callable[..., Any]
@@ -166,3 +173,49 @@ def test_a_fault_that_derates_is_named(start: Start) -> None:
     status = Status()
     alone.node._report(status)
     assert status.message == "reduced by diagnosis 104 (element 3)"
+
+
+def predicted(discharge_a: float, limited_by: int = PackPower.LIMIT_CELL_VOLTAGE) -> PackPower:
+    message = PackPower(horizon_s=array("f", [2.0, 10.0, 30.0, inf]))
+    message.charge_current_a = array("f", [1e3] * 4)
+    message.charge_limited_by = array("B", [PackPower.LIMIT_RATING] * 4)
+    message.discharge_current_a = array("f", [1e3, discharge_a, 0.0, 0.0])
+    message.discharge_limited_by = array("B", [PackPower.LIMIT_RATING, limited_by, 1, 1])
+    return message
+
+
+def run_with(alone: Any, message: PackPower, seconds: float) -> PackLimits:
+    for _ in range(round(seconds / 0.1)):
+        alone.hear("pack/power", message)
+        alone.run(0.1)
+    return alone.newest("pack/limits")
+
+
+def test_what_ten_seconds_allow_lowers_the_limit_while_it_is_fresh(start: Start) -> None:
+    alone = start(PowerLimitsNode)
+    alone.run(12.0)
+    own = alone.newest("pack/limits")
+    limits = run_with(alone, predicted(12.5), 2.0)
+    assert limits.discharge_current_a == pytest.approx(12.5)
+    assert limits.charge_current_a == own.charge_current_a
+    assert limits.limited_by == PackLimits.LIMIT_CELL_VOLTAGE
+    alone.run(12.0)
+    limits = alone.newest("pack/limits")
+    assert limits.discharge_current_a == own.discharge_current_a
+    assert limits.limited_by == PackLimits.LIMIT_RATING
+
+
+def test_a_prediction_never_raises_a_limit_nor_stops_a_pack_that_it_does_not_know(
+    start: Start,
+) -> None:
+    alone = start(PowerLimitsNode)
+    alone.run(12.0)
+    own = alone.newest("pack/limits").discharge_current_a
+    assert run_with(alone, predicted(1e6), 12.0).discharge_current_a == own
+    unknown = predicted(0.0, PackPower.LIMIT_UNKNOWN)
+    assert run_with(alone, unknown, 2.0).discharge_current_a == own
+
+
+def test_the_causes_of_a_prediction_are_those_of_a_limit() -> None:
+    for name in ("RATING", "CELL_VOLTAGE", "TEMPERATURE", "STATE_OF_CHARGE"):
+        assert getattr(PackPower, f"LIMIT_{name}") == getattr(PackLimits, f"LIMIT_{name}")

@@ -29,6 +29,7 @@ _SHOWN = {
     "sample": "pack/measurement",
     "cells": "cells/state",
     "estimate": "pack/estimate",
+    "prediction": "pack/power",
     "protection": "protection/status",
     "limits": "pack/limits",
     "balancing": "balancing/status",

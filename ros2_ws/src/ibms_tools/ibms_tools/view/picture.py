@@ -37,6 +37,7 @@ class Picture:
     sample: Any = None  # PackMeasurement
     cells: Any = None  # CellStates
     estimate: Any = None  # PackEstimate
+    prediction: Any = None  # PackPower
     protection: Any = None  # ProtectionStatus
     limits: Any = None  # PackLimits
     balancing: Any = None  # BalancingStatus

@@ -124,8 +124,17 @@ def _pack_rows(picture: Picture) -> list[Row]:
         ("link", words.number(link_v, "V")),
         ("current", f"{words.number(current_a, 'A')}   {words.direction(current_a)}"),
         ("power", words.number(words.power_w(picture) / 1e3, "kW", 2)),
+        ("for 10 s", _for_seconds(picture.prediction, 10.0)),
         ("insulation", words.scaled(resistance_ohm, "Ω")),
     ]
+
+
+def _for_seconds(prediction: Any, horizon_s: float) -> str:
+    if prediction is None:
+        return words.UNKNOWN
+    at = list(prediction.horizon_s).index(horizon_s)
+    discharge_w, charge_w = prediction.discharge_power_w[at], prediction.charge_power_w[at]
+    return f"{-discharge_w / 1e3:.1f} to {charge_w / 1e3:+.1f} kW"
 
 
 def _cell_rows(picture: Picture) -> list[Row]:

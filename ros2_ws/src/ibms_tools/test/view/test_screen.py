@@ -41,6 +41,7 @@ def test_fills_the_terminal_and_no_more(picture: Picture, width: int, height: in
         "371.2 V",
         "-23.4 A   discharging",
         "-8.69 kW",
+        "-151.6 to +50.2 kW",
         "5.03 MΩ",
         "79.9% ±2.1   cell 37 first",
         "41.2 kWh, SOH 97.5% ±1.2",
