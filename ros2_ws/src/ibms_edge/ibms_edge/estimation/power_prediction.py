@@ -121,6 +121,15 @@ class PowerPrediction:
             np.where(known, current_a, 0.0), np.where(known, cause, Limit.UNKNOWN).astype(np.int64)
         )
 
+    def end_voltage_v(self, state: CircuitState, current_a: FloatArray) -> FloatArray:
+        """Voltage at the end of each horizon (horizons, cells) under currents (cells,) [A].
+
+        All cells must have an estimate.
+        """
+        both = _Batch(self, state).voltage_v(np.abs(current_a)[np.newaxis, np.newaxis])
+        ends: FloatArray = np.where(current_a >= 0.0, both[_CHARGE], both[_DISCHARGE])[1:]
+        return ends
+
     def pack(
         self, state: CircuitState, strings: list[slice], parallel: int, in_circuit: BoolArray
     ) -> PackPower:
