@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Node ``state_estimator``: charge, energy and age of every cell and of the pack."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,6 +79,7 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
         self._estimator = build_estimator(self._name, cell, pack.series)
         self._figures = CellFigures(build_circuit(cell), pack.parallel)
         self._power = self._prediction(cell)
+        self._certain = np.zeros(pack.series)
         self._health = FilterHealth(cell, pack.series)
         self._sign = CurrentSign(cell.capacity_ah)
         self._flows_a = _FLOWS_C_RATE * cell.capacity_ah
@@ -221,7 +223,9 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
             pack.model_trial = PackEstimate.TRIAL_RUNNING
         self.publish("pack/estimate", pack)
         if self._power is not None:
-            state = self._estimator.circuit_state()
+            # The estimate has just been held against the voltages: what is uncertain of the charge
+            # moves them no further within seconds, and would end each charge before it is full.
+            state = replace(self._estimator.circuit_state(), soc_std=self._certain)
             power = pack_power(
                 self._power.pack(state, self._strings, self._pack.parallel, connected)
             )
