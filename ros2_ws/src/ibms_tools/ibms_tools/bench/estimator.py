@@ -2,18 +2,18 @@
 """``./ibms bench estimator``: what a step of the estimators costs, against one filterpy filter.
 
 One process, one thread, processor time of ``update`` as a whole; the default estimator moves and
-corrects all its states, the slow ones too, in every step. Times are those of the fastest of several
-batches, as the others were disturbed by something else. Compiling or loading comes before.
+corrects all its states, the slow ones too, in every step. All are timed in turn, batch by batch,
+and the fastest batch of each counts, as the others were disturbed by something else; the median
+stands beside it. Compiling or loading comes before.
 """
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,14 +36,13 @@ FloatArray = npt.NDArray[np.float64]
 
 _CELL = "lg_18650hg2"
 _STEP_S = 1.0
-_BATCHES = 25
+_BATCHES = 100
 _BATCH_S = 0.02  # at least so long, and one step
 _SAMPLES = 16
 _PACK = 96
 _SIZES = (1_000, 10_000, 100_000)
 _PLAIN = (_PACK, 10_000)
 _STD_SHARE = 0.002  # what the default estimator says of a current beyond the bias
-_LINEAR = 1.5  # cost per cell of 100,000 over that of 10,000, which still fit the caches
 
 
 @dataclass(frozen=True)
@@ -88,23 +87,37 @@ def begin(estimator: Estimator, samples: Samples) -> None:
         )
 
 
-def cost(step: Callable[[int], None], cells: int, batches: int = _BATCHES) -> Cost:
-    """Time ``step``, which is told the number of the sample, for ``cells`` cells at once."""
-    start_ns = time.process_time_ns()
-    step(0)
-    once_s = (time.process_time_ns() - start_ns) / 1e9
-    steps = max(1, round(_BATCH_S / max(once_s, 1e-7)))
-    times = []
-    for _ in range(batches):
+def costs(steps: Mapping[str, tuple[Callable[[int], None], int]], batches: int) -> dict[str, Cost]:
+    """Time steps in turn.
+
+    Args:
+        steps: by name; each is told the number of the sample and moves so many cells.
+        batches: of each.
+    """
+    lengths, times = {}, {name: np.empty(batches) for name in steps}
+    for name, (step, _) in steps.items():
+        step(0)  # brings its memory back into the caches
         start_ns = time.process_time_ns()
-        for k in range(steps):
-            step(k % _SAMPLES)
-        times.append((time.process_time_ns() - start_ns) / steps / cells)
-    return Cost(min(times), statistics.median(times), steps)
+        step(1)
+        once_s = (time.process_time_ns() - start_ns) / 1e9
+        lengths[name] = max(1, round(_BATCH_S / max(once_s, 1e-7)))
+    for batch in range(batches):
+        for name, (step, cells) in steps.items():
+            start_ns = time.process_time_ns()
+            for k in range(lengths[name]):
+                step(k % _SAMPLES)
+            spent_ns = time.process_time_ns() - start_ns
+            times[name][batch] = spent_ns / lengths[name] / cells
+    return {
+        name: Cost(float(one.min()), float(np.median(one)), lengths[name])
+        for name, one in times.items()
+    }
 
 
-def estimator_cost(estimator: Estimator, samples: Samples, batches: int = _BATCHES) -> Cost:
-    """Time ``update``."""
+def estimator_step(name: str, cell: Cell, cells: int) -> tuple[Callable[[int], None], int]:
+    """``update`` of an estimator that has met its cells, for ``costs``."""
+    samples = draw_samples(cell, cells)
+    estimator = build_estimator(name, cell, cells)
     begin(estimator, samples)
 
     def step(k: int) -> None:
@@ -112,29 +125,23 @@ def estimator_cost(estimator: Estimator, samples: Samples, batches: int = _BATCH
             samples.voltage_v[k], samples.temperature_c[k], samples.current_a[k], _STEP_S
         )
 
-    return cost(step, samples.voltage_v.shape[1], batches)
+    return step, cells
 
 
-def filterpy_cost(cell: Cell, samples: Samples, batches: int = _BATCHES) -> Cost:
-    """Time the default estimator's filter on filterpy, for the first cell."""
+def filterpy_step(cell: Cell) -> tuple[Callable[[int], None], int]:
+    """The default estimator's filter on filterpy, for one cell."""
+    samples = draw_samples(cell, 1)
     batch = AdaptiveFilter(cell, 1)
-    first = Samples(*(values[:, :1] for values in vars(samples).values()))
-    begin(batch, first)
+    begin(batch, samples)
     one = FilterpyCell(cell, batch.snapshot())
-    inputs = [
-        (
-            float(first.voltage_v[k, 0]),
-            float(first.temperature_c[k, 0]),
-            float(i),
-            _STD_SHARE * abs(i),
-        )
-        for k, i in enumerate(first.current_a[:, 0].tolist())
-    ]
+    columns = (samples.voltage_v, samples.temperature_c, samples.current_a)
+    inputs = list(zip(*(values[:, 0].tolist() for values in columns), strict=True))
 
     def step(k: int) -> None:
-        one.update(*inputs[k], _STEP_S)
+        voltage_v, temperature_c, current_a = inputs[k]
+        one.update(voltage_v, temperature_c, current_a, _STD_SHARE * abs(current_a), _STEP_S)
 
-    return cost(step, 1, batches)
+    return step, 1
 
 
 def memory(cell: Cell, samples: Samples) -> dict[str, float]:
@@ -174,19 +181,10 @@ def plain_costs(cell_file: Path, sizes: Sequence[int], batches: int) -> dict[int
 def print_costs(cell_file: str, batches: str, *sizes: str) -> None:
     """What ``plain_costs`` runs in its process."""
     cell = load_cell(cell_file)
-    costs = {
-        size: asdict(
-            estimator_cost(
-                build_estimator(DEFAULT, cell, int(size)),
-                draw_samples(cell, int(size)),
-                int(batches),
-            )
-        )
-        for size in sizes
-    }
+    found = costs({size: estimator_step(DEFAULT, cell, int(size)) for size in sizes}, int(batches))
     if cell_step.compiled_step_cells is not None:
         raise RuntimeError("numba was imported all the same")
-    print(json.dumps(costs))
+    print(json.dumps({size: asdict(one) for size, one in found.items()}))
 
 
 def measure(
@@ -197,56 +195,59 @@ def measure(
 ) -> list[Result]:
     """All figures; the last of ``sizes`` is also that of the memory."""
     cell = load_cell(cell_file)
-    pack = draw_samples(cell, _PACK)
     start_s = time.perf_counter()
-    begin(build_estimator(DEFAULT, cell, _PACK), pack)
-    results = [
-        Result(
-            f"estimator.{DEFAULT}.begin",
-            round(time.perf_counter() - start_s, 2),
-            "s",
-            None,
-            "wall time until the first steps are done, compiling or loading included; not counted "
-            "below",
-        ),
-    ]
+    pack = estimator_step(DEFAULT, cell, _PACK)
+    begun_s = time.perf_counter() - start_s
+    others = [name for name in ESTIMATORS if name != DEFAULT]
+    found = costs(
+        {
+            "pack": pack,
+            "filterpy": filterpy_step(cell),
+            **{str(size): estimator_step(DEFAULT, cell, size) for size in sizes},
+            **{name: estimator_step(name, cell, _PACK) for name in others},
+        },
+        batches,
+    )
     compiled = "compiled" if cell_step.compiled_step_cells is not None else "NumPy, without numba"
     states = f"{compiled}; all {cell_step.STATES} states of each cell in every step"
 
     def figure(name: str, cost: Cost, context: str, target: str | None = None) -> Result:
         context += f"; fastest of {batches} batches of {cost.steps}, median {cost.median:.0f}"
-        return Result(f"estimator.{name}", round(cost.fastest, 1), "ns", target, context)
+        return Result(f"estimator.{name}.cell_step", round(cost.fastest, 1), "ns", target, context)
 
-    ours = estimator_cost(build_estimator(DEFAULT, cell, _PACK), pack, batches)
-    reference = filterpy_cost(cell, pack, batches)
-    results += [
-        figure(f"{DEFAULT}.{_PACK}.cell_step", ours, states, "<= 1000"),
-        figure(
-            "filterpy.cell_step", reference, "the same filter of one cell: model, states and noise"
+    results = [
+        Result(
+            f"estimator.{DEFAULT}.begin",
+            round(begun_s, 2),
+            "s",
+            None,
+            "wall time until the first steps are done, compiling or loading included; not counted "
+            "below",
         ),
+        figure(f"{DEFAULT}.{_PACK}", found["pack"], states, "<= 1000"),
+        figure("filterpy", found["filterpy"], "the same model, states and noise, one cell"),
         Result(
             f"estimator.{DEFAULT}.{_PACK}.times_filterpy",
-            round(reference.fastest / ours.fastest, 1),
+            round(found["filterpy"].fastest / found["pack"].fastest, 1),
             "1",
             ">= 25",
             f"a filterpy filter for each cell takes so many times as long as {_PACK} in one batch",
         ),
     ]
-    costs = {}
-    for size in sizes:
-        samples = draw_samples(cell, size)
-        costs[size] = estimator_cost(build_estimator(DEFAULT, cell, size), samples, batches)
-        target = "<= 150" if size == 10_000 else None
-        results.append(figure(f"{DEFAULT}.{size}.cell_step", costs[size], states, target))
+    results += [
+        figure(f"{DEFAULT}.{size}", found[str(size)], states, "<= 150" if size == 10_000 else None)
+        for size in sizes
+    ]
+    whole = [size * found[str(size)].fastest for size in sizes]
     largest = sizes[-1]
-    growth = costs[largest].fastest / costs[sizes[-2]].fastest
     results.append(
         Result(
-            f"estimator.{DEFAULT}.{largest}.growth",
-            round(growth, 2),
+            f"estimator.{DEFAULT}.exponent",
+            round(float(np.polyfit(np.log(sizes), np.log(whole), 1)[0]), 3),
             "1",
-            f"<= {_LINEAR:g}",
-            f"cost per cell over that of {sizes[-2]}: 1 is linear, more is memory beyond caches",
+            None,
+            f"of the cost of a step over {sizes[0]} to {largest} cells: 1 is linear; above it by "
+            "what memory costs more than caches",
         )
     )
     names = {
@@ -265,18 +266,10 @@ def measure(
         for name, value in memory(cell, draw_samples(cell, largest)).items()
     ]
     results += [
-        figure(f"{DEFAULT}.numpy.{size}.cell_step", one, "plain NumPy, numba blocked")
+        figure(f"{DEFAULT}.numpy.{size}", one, "plain NumPy, numba blocked")
         for size, one in plain_costs(cell_file, plain, batches).items()
     ]
-    results += [
-        figure(
-            f"{name}.{_PACK}.cell_step",
-            estimator_cost(build_estimator(name, cell, _PACK), pack, batches),
-            "for comparison",
-        )
-        for name in ESTIMATORS
-        if name != DEFAULT
-    ]
+    results += [figure(f"{name}.{_PACK}", found[name], "for comparison") for name in others]
     return results
 
 
