@@ -91,6 +91,11 @@ COMMANDS = {
         "eval NAME [--json FILE]",
         lambda arguments: tools.run_named("eval", arguments),
     ),
+    "identify": Command(
+        "make a cell file from slow tests, pulses and drive data of a cell",
+        "identify PLAN --data DIR --out CELL.yaml [--html REPORT.html] [--json FILE]",
+        _tool("identify"),
+    ),
     "record": Command(
         "write the graph's topics to an MCAP bag",
         "record [TOPIC ...] -o DIRECTORY",

@@ -31,6 +31,7 @@ def test_help_names_every_command() -> None:
         "lint",
         "bench",
         "eval",
+        "identify",
         "record",
         "replay",
         "why",

@@ -21,6 +21,7 @@ FloatArray = npt.NDArray[np.float64]
 _SOC_STEPS = 200
 _TEMPERATURE_STEP_K = 2.5
 _SLOPE_SPAN = 0.0125  # the slope holds for a finite change of charge: kinks of the data are no use
+_SMALLEST_OHM = 1e-7  # a resistance of zero has no logarithm
 
 
 class Circuit(NamedTuple):
@@ -47,7 +48,11 @@ class Circuit(NamedTuple):
 
 
 def build_circuit(cell: Cell) -> Circuit:
-    """Tables of a cell type: straight lines between the points of its model, constant beyond."""
+    """Tables of a cell type: straight lines between the points of its model, constant beyond.
+
+    Over temperature it is the logarithm of a resistance that lies on the line, near to Arrhenius'
+    law.
+    """
     model = model_of(cell)
     socs = np.linspace(0.0, 1.0, _SOC_STEPS + 1)
     known_c = np.asarray(model.temperatures_c, np.float64)
@@ -58,16 +63,21 @@ def build_circuit(cell: Cell) -> Circuit:
         at_socs = np.array([np.interp(socs, model.soc_points, row) for row in values])
         return np.column_stack([np.interp(temperatures_c, known_c, column) for column in at_socs.T])
 
+    def resistances(values: list[list[float]]) -> FloatArray:
+        logarithms = np.log(np.maximum(np.array(values), _SMALLEST_OHM))
+        raised: FloatArray = np.exp(table(logarithms.tolist()))
+        return raised
+
     ocv_v = np.interp(socs, cell.soc_points, cell.ocv_points_v) + table(model.ocv_correction_v)
     return Circuit(
         first_temperature_c=float(known_c[0]),
         temperature_step_k=_TEMPERATURE_STEP_K,
         ocv_v=ocv_v,
         slope_v=_slope(socs, ocv_v),
-        ohmic_ohm=table(model.ohmic_resistance_ohm),
-        activation_ohm=table(model.activation.resistance_ohm),
-        fast_ohm=table(model.fast.resistance_ohm),
-        slow_ohm=table(model.slow.resistance_ohm),
+        ohmic_ohm=resistances(model.ohmic_resistance_ohm),
+        activation_ohm=resistances(model.activation.resistance_ohm),
+        fast_ohm=resistances(model.fast.resistance_ohm),
+        slow_ohm=resistances(model.slow.resistance_ohm),
         hysteresis_v=np.interp(socs, model.soc_points, model.hysteresis.voltage_v),
         entropic_v_per_k=np.interp(socs, model.soc_points, model.entropic_coefficient_v_per_k),
         activation_current_a=model.activation.current_a,

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``./ibms identify``: a cell file from measured data."""
