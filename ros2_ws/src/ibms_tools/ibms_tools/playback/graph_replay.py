@@ -28,11 +28,13 @@ from rclpy.executors import Executor
 from rclpy.experimental import EventsExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.serialization import deserialize_message
 from rosgraph_msgs.msg import Clock
 
 from ibms_battery.clock import NS_PER_S
 from ibms_bringup.launcher.launch import Launch
 from ibms_bringup.launcher.model import ProcessSpec
+from ibms_msgs.msg import Event
 from ibms_ros_common.manifest import interface_class, manifest
 from ibms_tools.bag.definitions import canonical
 from ibms_tools.bag.reader import BagReader
@@ -144,14 +146,19 @@ def replay_graph(
         player.wait_until_settled()
         inputs, fed_alone = player.count_inputs(), player.fed_by_bag_alone()
         heard, fed = player.heard, list(player.sent)
-    outputs = sum(len(heard[topic]) for published in fed_alone.values() for topic in published)
+    said = {
+        (name, topic): _said_by(name, topic, heard[topic])
+        for name, published in fed_alone.items()
+        for topic in published
+    }
+    outputs = sum(map(len, said.values()))
     if _missing(inputs):
         return GraphReplay(inputs, list(fed_alone), outputs, None)
     different = 0
     for name, published in fed_alone.items():
         single = _outputs_alone(name, bag, namespace, arguments, fed)
         for topic in published:
-            different += _differences(topic, heard[topic], single[topic])
+            different += _differences(topic, said[name, topic], single[topic])
     return GraphReplay(inputs, list(fed_alone), outputs, different)
 
 
@@ -185,6 +192,13 @@ def _outputs_alone(
 
 def _missing(inputs: Iterable[InputCount]) -> bool:
     return any(entry.missing for entry in inputs)
+
+
+def _said_by(name: str, topic: str, heard: list[bytes]) -> list[bytes]:
+    """What a node said of what was heard: events come from several, and each names its source."""
+    if topic != "events":
+        return heard
+    return [data for data in heard if deserialize_message(data, Event).source == name]
 
 
 def _differences(topic: str, heard: list[bytes], single: list[bytes]) -> int:
