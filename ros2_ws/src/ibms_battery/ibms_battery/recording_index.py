@@ -115,8 +115,10 @@ def find_columns(file: Path) -> Columns:
     return rows[0].columns
 
 
-def load_row(row: IndexRow) -> Recording:
+def load_row(row: IndexRow, gaps_allowed: bool = False) -> Recording:
     """The one recording of a row; the row's temperature stands where no column holds one.
+
+    ``gaps_allowed`` as in ``load_recording``.
 
     Raises:
         RecordingError: as ``load_recording``, if the row consists of parts (see ``load_parts``), or
@@ -124,7 +126,7 @@ def load_row(row: IndexRow) -> Recording:
     """
     if row.group:
         raise RecordingError(f"{row.file}: consists of parts, numbered by column {row.group!r}")
-    return _recording(row, _selected(row))
+    return _recording(row, _selected(row), gaps_allowed)
 
 
 def load_parts(row: IndexRow) -> dict[str, Recording]:
@@ -143,11 +145,11 @@ def load_parts(row: IndexRow) -> dict[str, Recording]:
     return parts
 
 
-def _recording(row: IndexRow, table: pyarrow.Table) -> Recording:
+def _recording(row: IndexRow, table: pyarrow.Table, gaps_allowed: bool = False) -> Recording:
     for name, what in ((row.columns.voltage, "voltage"), (row.columns.current, "current")):
         if not name:
             raise RecordingError(f"{row.file}: holds no {what}, so it is no recording of a cell")
-    recording = to_recording(row.file, table, row.columns)
+    recording = to_recording(row.file, table, row.columns, gaps_allowed)
     if row.columns.temperature or math.isnan(row.temperature_c):
         return recording
     return Recording(

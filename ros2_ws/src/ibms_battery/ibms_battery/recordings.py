@@ -53,18 +53,25 @@ class Recording:
         return float(self.time_s[-1])
 
 
-def load_recording(file: Path, columns: Columns) -> Recording:
+def load_recording(file: Path, columns: Columns, gaps_allowed: bool = False) -> Recording:
     """Read a parquet or CSV file.
+
+    Args:
+        file: the file.
+        columns: what is where.
+        gaps_allowed: values that are missing or not finite count as unmeasured, except of the time.
 
     Raises:
         RecordingError: if it cannot be read, lacks a column, holds no two samples, or if time falls
-            or a value is not finite; with the row.
+            or, unless allowed, a value is not finite; with the row.
     """
-    return to_recording(file, read_table(file), columns)
+    return to_recording(file, read_table(file), columns, gaps_allowed)
 
 
-def to_recording(file: Path, table: pyarrow.Table, columns: Columns) -> Recording:
-    """The recording in a table that was read from ``file``; raises as ``load_recording``."""
+def to_recording(
+    file: Path, table: pyarrow.Table, columns: Columns, gaps_allowed: bool = False
+) -> Recording:
+    """The recording in a table that was read from ``file``; as ``load_recording``."""
     names = [columns.time, columns.voltage, columns.current]
     names += [name for name in (columns.temperature, columns.charge) if name]
     missing = [name for name in names if name not in table.column_names]
@@ -72,7 +79,9 @@ def to_recording(file: Path, table: pyarrow.Table, columns: Columns) -> Recordin
         raise RecordingError(
             f"{file}: has no column {missing[0]!r}, it has {', '.join(table.column_names)}"
         )
-    values = {name: _numbers(file, table, name) for name in names}
+    values = {
+        name: _numbers(file, table, name, gaps_allowed and name != columns.time) for name in names
+    }
     time_s = values[columns.time]
     step_s = np.diff(time_s, prepend=-np.inf)
     falling = np.flatnonzero(step_s < 0)
@@ -107,12 +116,14 @@ def read_table(file: Path) -> pyarrow.Table:
         raise RecordingError(f"{file}: cannot be read as parquet or CSV: {error}") from error
 
 
-def _numbers(file: Path, table: pyarrow.Table, name: str) -> FloatArray:
+def _numbers(file: Path, table: pyarrow.Table, name: str, gaps_allowed: bool) -> FloatArray:
     try:
         values = table.column(name).cast(pyarrow.float64()).to_numpy()
     except pyarrow.ArrowException as error:
         raise RecordingError(f"{file}: column {name!r} does not hold numbers: {error}") from error
     wrong = np.flatnonzero(~np.isfinite(values))
-    if len(wrong):
+    if len(wrong) and gaps_allowed:
+        values = np.where(np.isfinite(values), values, np.nan)
+    elif len(wrong):
         raise RecordingError(f"{file}: column {name!r} has no finite value in row {int(wrong[0])}")
     return np.asarray(values, dtype=np.float64)
