@@ -4,11 +4,11 @@
 With given time constants the voltage above the open-circuit voltage is linear in what is sought:
 
     v - OCV(soc) = sum_k w_k (c_k + i R0_k + i0 asinh(i / i0) Ra_k) + F_fast[sum_k w_k i R1_k]
-                   + F_slow[sum_k w_k i R2_k] + sum_s w_s h M_s
+                   + F_slow[sum_k w_k i R2_k] + sum_s w_s h M_s + b
 
 where ``w_k(soc, T)`` are bilinear weights of the grid points, ``w_s(soc)`` those over charge alone,
 ``F`` is the first-order lag of an RC pair and ``h`` the state of hysteresis, which the current
-alone determines. So all runs at all temperatures are one linear problem, whose normal equations are
+alone determines, and ``b`` the constant by which a run's voltmeter is off, where it is another one. So all runs at all temperatures are one linear problem, whose normal equations are
 summed run by run: leaving a run out is a subtraction. Smoothness over the grid is a prior (P.
 Eilers, B. Marx, Statistical Science 11 (1996) 89), which also carries the parameters to states that
 were never visited; between temperatures resistances are expected to follow Arrhenius' law.
@@ -48,6 +48,7 @@ class Structure:
     activation_current_a: float
     capacity_ah: float
     hysteresis_rate: float | None = None
+    voltage_offsets: int = 0
 
     @property
     def points(self) -> int:
@@ -57,6 +58,11 @@ class Structure:
     @property
     def size(self) -> int:
         """Number of all parameters."""
+        return self.first_offset + self.voltage_offsets
+
+    @property
+    def first_offset(self) -> int:
+        """Place of the first voltage offset, after all else."""
         return GROUPS * self.points + (len(self.soc) if self.hysteresis_rate else 0)
 
 
@@ -110,6 +116,7 @@ class Prior:
     resistance_warmth: float = 1.0
     hysteresis_v: float = 0.03
     hysteresis_bend_v: float = 0.002
+    offset_v: float = 0.03
     error_v: float = 0.005
     independent_s: float = 60.0
 
@@ -135,7 +142,7 @@ class Parameters:
         """Tables out of the vector of all parameters."""
         shape = (GROUPS, len(structure.temperatures_c), len(structure.soc))
         tables = vector[: GROUPS * structure.points].reshape(shape)
-        rest = vector[GROUPS * structure.points :]
+        rest = vector[GROUPS * structure.points : structure.first_offset]
         return cls(
             correction_v=tables[CORRECTION],
             ohmic_ohm=tables[OHMIC],
@@ -170,6 +177,9 @@ def design(run: Run, structure: Structure) -> tuple[IntArray, FloatArray]:
         touched = np.flatnonzero(over_soc.any(axis=0))
         parts.append(over_soc[:, touched] * state[:, np.newaxis])
         columns.append(touched + GROUPS * structure.points)
+    if run.voltage_offset is not None:
+        parts.append(np.ones((len(run.soc), 1)))
+        columns.append(np.array([structure.first_offset + run.voltage_offset]))
     return np.concatenate(columns), np.concatenate(parts, axis=1)
 
 
@@ -214,7 +224,7 @@ def solve(
     matrix = prior.weight * equations.matrix + _prior_matrix(structure, typical_ohm, prior)
     lowest = np.full(structure.size, -np.inf)
     lowest[structure.points : GROUPS * structure.points] = _SMALLEST_SHARE * typical_ohm
-    lowest[GROUPS * structure.points :] = 0.0
+    lowest[GROUPS * structure.points : structure.first_offset] = 0.0
     return solve_bounded(matrix, prior.weight * equations.vector, lowest)
 
 
@@ -343,10 +353,12 @@ def _prior_matrix(structure: Structure, typical_ohm: float, prior: Prior) -> Flo
         part = slice(group * structure.points, (group + 1) * structure.points)
         matrix[part, part] = correction if group == CORRECTION else resistance
     if structure.hysteresis_rate:
-        part = slice(GROUPS * structure.points, structure.size)
+        part = slice(GROUPS * structure.points, structure.first_offset)
         matrix[part, part] = (
             bend.T @ bend / prior.hysteresis_bend_v**2 + over_soc / prior.hysteresis_v**2
         )
+    offsets = np.arange(structure.first_offset, structure.size)
+    matrix[offsets, offsets] = 1.0 / prior.offset_v**2
     return matrix
 
 

@@ -37,7 +37,7 @@ from ibms_battery.identification.circuit_fit import (
 from ibms_battery.identification.entropy import entropic_coefficient
 from ibms_battery.identification.open_circuit import REFERENCE_C, OpenCircuit, open_circuits
 from ibms_battery.identification.plan import Plan
-from ibms_battery.identification.runs import Run, find_recordings, make_run
+from ibms_battery.identification.runs import Run, find_recordings, make_runs
 from ibms_battery.identification.thermal_fit import fit_thermal
 from ibms_battery.recordings import FloatArray
 
@@ -150,12 +150,12 @@ def identify(plan: Plan, data: Path, previous: CellModel | None = None) -> Ident
     """
     reference, circuits = open_circuits(find_recordings(plan.open_circuit, data))
     capacity_ah = reference.discharge.charge_ah
-    runs = [make_run(found, capacity_ah) for found in find_recordings(plan.circuit.sources, data)]
+    runs = make_runs(find_recordings(plan.circuit.sources, data), capacity_ah)
     typical_ohm = typical_resistance_ohm(runs, capacity_ah)
     ocv_v = [np.interp(run.soc, reference.soc, reference.ocv_v) for run in runs]
     prior = Prior()
     fits: list[_Fit] = []
-    for structure in _structures(plan, capacity_ah):
+    for structure in _structures(plan, capacity_ah, runs):
         if not fits:
             check_coverage(runs, structure)
         equations = [
@@ -192,8 +192,9 @@ def identify(plan: Plan, data: Path, previous: CellModel | None = None) -> Ident
     return replace(result, cell=msgspec.structs.replace(cell, model=model))
 
 
-def _structures(plan: Plan, capacity_ah: float) -> list[Structure]:
+def _structures(plan: Plan, capacity_ah: float, runs: Sequence[Run]) -> list[Structure]:
     circuit = plan.circuit
+    offsets = {run.voltage_offset for run in runs if run.voltage_offset is not None}
     rates: list[float | None] = [*circuit.hysteresis_rates] or [None]
     return [
         Structure(
@@ -203,6 +204,7 @@ def _structures(plan: Plan, capacity_ah: float) -> list[Structure]:
             activation_current_a=_figures(capacity_ah / _ACTIVATION_HOURS),
             capacity_ah=capacity_ah,
             hysteresis_rate=rate,
+            voltage_offsets=len(offsets),
         )
         for times in circuit.time_constants_s
         for rate in rates

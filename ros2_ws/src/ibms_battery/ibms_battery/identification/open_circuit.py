@@ -4,8 +4,10 @@
 Open-circuit voltage is the mean of the discharge and the charge branch, half their gap is
 hysteresis and polarisation at that small current (Plett, Battery Management Systems vol. 1,
 ch. 2.10). The state of charge counts from full on discharge; the capacity is that of the discharge
-at the reference temperature. The tester's charge and discharge rarely balance, so a charge that
-ended full (with falling current) is laid between where it began and full.
+at the reference temperature. The tester's charge and discharge rarely balance: a charge that ended
+full (with falling current) is laid between where it began and full; one that ended before is
+stretched, at most to full, so that the gap is as smooth as it can be, as then the steps of the two
+branches lie above each other.
 """
 
 from collections.abc import Sequence
@@ -124,7 +126,8 @@ def _discharge(test: Found, part: slice, capacity_ah: float) -> Branch:
             f"{test.path}: the voltage rises from {voltage_v[0]:.3f} to {voltage_v[-1]:.3f} V in "
             "what the current says is a discharge; its sign is wrong, set discharge_positive"
         )
-    soc = 1.0 - (charge_ah[0] - charge_ah) / capacity_ah
+    counted_ah = charge_of(test.recording)[max(part.start - 1, 0)]  # before the first flowed
+    soc = 1.0 - (counted_ah - charge_ah) / capacity_ah
     return Branch(test.path, soc, voltage_v, through_ah, _rate(test.recording, part))
 
 
@@ -141,9 +144,28 @@ def _charge(
         soc = began + (1.0 - began) * (charge_ah - charge_ah[0]) / through_ah
         held = voltage_v > voltage_v.max() - _HELD_V
     else:
-        soc = began + (charge_ah - charge_ah[0]) / capacity_ah
+        soc = _stretched(began, (charge_ah - charge_ah[0]) / capacity_ah, voltage_v, discharge)
         held = np.zeros(len(soc), np.bool_)
     return Branch(test.path, soc, voltage_v, through_ah, _rate(test.recording, part)), held
+
+
+def _stretched(
+    began: float, moved: FloatArray, voltage_v: FloatArray, discharge: Branch
+) -> FloatArray:
+    """State of charge of a charge that moved ``moved`` of the capacity, steps over steps."""
+    soc = np.linspace(0.1, 0.95, 171)
+    discharge_v = np.interp(soc, discharge.soc[::-1], discharge.voltage_v[::-1])
+    longest = max(1.0, (1.0 - began) / float(moved[-1]))
+
+    def roughness(stretch: float) -> float:
+        reached = began + stretch * moved
+        common = (soc > reached[0]) & (soc < reached[-1] - 0.02)
+        gap_v = (np.interp(soc, reached, voltage_v) - discharge_v)[common]
+        return float(np.mean(np.diff(gap_v) ** 2)) if common.sum() > 2 else np.inf
+
+    best = min(np.linspace(1.0, longest, 31), key=roughness)
+    found: FloatArray = began + best * moved
+    return found
 
 
 def _strongest(group: Sequence[Found], sign: float) -> tuple[Found, slice]:

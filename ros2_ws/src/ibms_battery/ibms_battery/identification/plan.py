@@ -52,7 +52,8 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     files: Annotated[list[str], Meta(description="below the folder of the data")] = []
     columns: Columns = Columns()
     temperature_c: Annotated[
-        Celsius | None, Meta(description="where the files hold no temperature")
+        Celsius | None,
+        Meta(description="where the files hold none, or instead of what the index says"),
     ] = None
     starting_soc: Annotated[Share, Meta(description="at the first sample of the part")] = 1.0
     part: Annotated[
@@ -61,8 +62,13 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "whole"
     weight: Annotated[float, Meta(gt=0, le=1000, description="of its squared errors")] = 1.0
     leave_out_soc: Annotated[
-        list[Share], Meta(description="range of charge that is kept for an evaluation")
+        list[tuple[Share, Share]],
+        Meta(description="ranges of charge kept for an evaluation, or where the run is not to fit"),
     ] = []
+    voltage_offset: Annotated[
+        bool,
+        Meta(description="measured with another voltmeter: one constant per temperature is free"),
+    ] = False
 
 
 class CircuitPlan(Struct, frozen=True, forbid_unknown_fields=True):
@@ -146,7 +152,8 @@ def _check_source(document: Document, place: list[str | int], source: Source) ->
         )
     if source.gaps and source.files:
         raise document.error([*place, "gaps"], "needs dataset, it names rows of an index")
-    if source.leave_out_soc and (
-        len(source.leave_out_soc) != 2 or source.leave_out_soc[0] >= source.leave_out_soc[1]
-    ):
-        raise document.error([*place, "leave_out_soc"], "needs two values that rise")
+    for index, (low, high) in enumerate(source.leave_out_soc):
+        if low >= high:
+            raise document.error(
+                [*place, "leave_out_soc", index], f"must rise, found {low:g} to {high:g}"
+            )

@@ -50,6 +50,7 @@ class Run:
     temperature_c: FloatArray
     soc: FloatArray
     weight: FloatArray  # of the squared error
+    voltage_offset: int | None = None  # number of the constant by which its voltmeter is off
 
     @property
     def step_s(self) -> FloatArray:
@@ -81,6 +82,24 @@ def find_recordings(sources: list[Source], data: Path) -> list[Found]:
     return found
 
 
+def make_runs(recordings: list[Found], capacity_ah: float) -> list[Run]:
+    """Turn recordings into runs; those of another voltmeter share an offset per temperature.
+
+    Raises:
+        RecordingError: as ``make_run``.
+    """
+    runs: list[Run] = []
+    numbers: dict[int, int] = {}
+    for found in recordings:
+        run = make_run(found, capacity_ah)
+        if found.source.voltage_offset:
+            temperature_c = round(run.mean_temperature_c)
+            number = numbers.setdefault(temperature_c, len(numbers))
+            run = replace(run, voltage_offset=number)
+        runs.append(run)
+    return runs
+
+
 def make_run(found: Found, capacity_ah: float) -> Run:
     """Turn a recording into a run.
 
@@ -102,9 +121,9 @@ def make_run(found: Found, capacity_ah: float) -> Run:
     held_a[long] = 3600.0 * np.diff(counted_ah, prepend=counted_ah[0])[long] / step_s[long]
     soc = found.source.starting_soc + (counted_ah - counted_ah[0]) / capacity_ah
     weight = np.full(len(soc), found.source.weight)
-    if found.source.leave_out_soc:
-        low, high = found.source.leave_out_soc
-        weight[(soc >= low) & (soc <= high)] = 0.0
+    for low, high in found.source.leave_out_soc:
+        nearest = np.clip(soc, 0.0, 1.0)  # a range to 0 or 1 holds what lies beyond, too
+        weight[(nearest >= low) & (nearest <= high)] = 0.0
     return Run(
         path=found.path,
         test=found.test,
@@ -157,9 +176,9 @@ def flowing_stretches(recording: Recording, sign: float) -> list[slice]:
 
 
 def moved_ah(recording: Recording, part: slice) -> float:
-    """Charge that moved from the first to the last sample of a part [A h]."""
-    charge_ah = charge_of(recording)[part]
-    return abs(float(charge_ah[-1] - charge_ah[0]))
+    """Charge that moved in a part, from the sample before it to its last [A h]."""
+    charge_ah = charge_of(recording)
+    return abs(float(charge_ah[part.stop - 1] - charge_ah[max(part.start - 1, 0)]))
 
 
 def _counted(recording: Recording) -> FloatArray:
@@ -193,10 +212,16 @@ def _from_files(source: Source, data: Path) -> Iterator[Found]:
         for row in rows:
             _refuse_held_back(row)
         recording = load_recording(file, source.columns)
-        if not source.columns.temperature and source.temperature_c is not None:
-            warm = np.full(len(recording.time_s), source.temperature_c)
-            recording = replace(recording, temperature_c=warm)
+        if not source.columns.temperature:
+            recording = _at_temperature(recording, source)
         yield Found(name, Path(name).stem, source, recording)
+
+
+def _at_temperature(recording: Recording, source: Source) -> Recording:
+    if source.temperature_c is None:
+        return recording
+    warm = np.full(len(recording.time_s), source.temperature_c)
+    return replace(recording, temperature_c=warm)
 
 
 def _from_index(source: Source, data: Path) -> Iterator[Found]:
@@ -217,7 +242,7 @@ def _from_index(source: Source, data: Path) -> Iterator[Found]:
     for row in chosen:
         _refuse_held_back(row)
         recording = _with_gaps_filled(row, rows, source) if source.gaps else load_row(row)
-        yield Found(row.path, row.test, source, recording)
+        yield Found(row.path, row.test, source, _at_temperature(recording, source))
 
 
 def _refuse_held_back(row: IndexRow) -> None:
