@@ -16,6 +16,7 @@ from ibms_battery.cell import load_cell
 from ibms_battery.circuit import model_of
 from ibms_battery.pack import Pack
 from ibms_edge.estimation.node import StateEstimator
+from ibms_edge.estimation.registry import ESTIMATORS
 from ibms_msgs.msg import CellMeasurement, CellStates, Event, PackEstimate, PackPower, SwitchState
 from ibms_msgs.srv import RollBackCellModel, UpdateCellModel
 from ibms_ros_common.diagnostics import Status
@@ -363,3 +364,35 @@ def test_cells_of_another_chemistry_are_named(start: Start, pack: Pack) -> None:
     alone = start(StateEstimator)
     feed(alone, pack, 100, voltage_v=4.6)
     assert "impossible for lg_m50" in report(alone, "model").message
+
+
+@pytest.mark.parametrize("name", list(ESTIMATORS))
+def test_every_estimator_runs_in_the_node_and_outlives_a_restart(
+    start: Start, pack: Pack, tmp_path: Path, name: str
+) -> None:
+    first = start(StateEstimator, estimator=name, state_directory=str(tmp_path))
+    feed(first, pack, 60, current_a=-3.0)
+    told, cells = first.newest("pack/estimate"), states(first)[-1]
+    assert (told.valid, told.estimator) == (True, name)
+    assert 0.0 < told.soc < 1.0
+    assert 0.0 < told.soe < 1.0
+    assert told.energy_to_empty_wh > 0.0
+    assert min(cells.capacity_ah) > 0.0
+    assert min(cells.resistance_ohm) > 0.0
+    first.node.stop()
+    second = start(StateEstimator, estimator=name, state_directory=str(tmp_path))
+    second.advance((first.clock.boot_ns() - second.clock.boot_ns()) / 1e9 + 1.0)
+    feed(second, pack, 1, current_a=-3.0)
+    assert "went on after 1.0 s" in report(second).values["restart"]
+    assert second.newest("pack/estimate").soc == pytest.approx(told.soc, abs=2 * told.soc_std)
+
+
+def test_a_state_of_another_estimator_is_told_and_ignored(
+    start: Start, pack: Pack, tmp_path: Path
+) -> None:
+    first = start(StateEstimator, estimator="ekf", state_directory=str(tmp_path))
+    feed(first, pack, 10)
+    first.node.stop()
+    second = start(StateEstimator, state_directory=str(tmp_path))
+    feed(second, pack, 1)
+    assert "is of estimator 'ekf', this is 'adaptive'" in report(second).message
