@@ -82,12 +82,8 @@ def run_of_file(file: Path, columns: Columns, cell: Cell, initial_soc: float) ->
 
 def _run_of_row(row: IndexRow, cell: Cell) -> EvaluationRun:
     recording = load_row(row, gaps_allowed=True)
-    folder = row.file.parent.name
-    name = (
-        row.test if folder.startswith(("n", "0", "1", "2", "4", "dyn")) else f"{folder}_{row.test}"
-    )
-    run = _checked(name, str(row.file), recording, cell, 1.0)
-    return EvaluationRun(run, row.path, name, row.temperature_c)
+    run = _checked(row.test, str(row.file), recording, cell, 1.0)
+    return EvaluationRun(run, row.path, row.test, row.temperature_c)
 
 
 def _checked(name: str, place: str, recording: Recording, cell: Cell, initial_soc: float) -> Run:

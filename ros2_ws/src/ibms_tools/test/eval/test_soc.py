@@ -121,13 +121,21 @@ def test_counting_keeps_the_error_of_its_start() -> None:
 
 def test_each_error_of_the_sensors_arrives() -> None:
     class Listener:
+        """An estimator that keeps its first sample."""
+
         def __init__(self, count: int) -> None:
             self.inner = adaptive(count)
             self.first: tuple[FloatArray, ...] | None = None
 
-        def update(self, *sample: FloatArray) -> None:
-            self.first = self.first or sample
-            self.inner.update(*sample)
+        def update(
+            self,
+            voltage_v: FloatArray,
+            temperature_c: FloatArray,
+            current_a: FloatArray,
+            step_s: float,
+        ) -> None:
+            self.first = self.first or (voltage_v, temperature_c, current_a)
+            self.inner.update(voltage_v, temperature_c, current_a, step_s)
 
         def __getattr__(self, name: str) -> object:
             return getattr(self.inner, name)
@@ -141,7 +149,7 @@ def test_each_error_of_the_sensors_arrives() -> None:
     wrong = Scenario("w", current_bias_a=0.2, voltage_offset_v=0.01, temperature_offset_k=3.0)
     simulate(build, run_of(DRIVE), [KNOWN, wrong], 0.2)  # type: ignore[arg-type]
     assert listeners[0].first is not None
-    voltage_v, temperature_c, current_a, _ = listeners[0].first
+    voltage_v, temperature_c, current_a = listeners[0].first
     assert np.diff(voltage_v) == pytest.approx([0.01])
     assert np.diff(temperature_c) == pytest.approx([3.0])
     assert np.diff(current_a) == pytest.approx([0.2])
