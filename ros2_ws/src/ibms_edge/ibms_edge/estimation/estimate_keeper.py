@@ -46,6 +46,7 @@ class EstimateKeeper:
     def start(self) -> None:
         """Read what was kept and begin to keep."""
         data = self._file.read()
+        self._ignored = self._file.problem  # told on, though the next write succeeds
         if data is not None:
             try:
                 self._memory = decode(data, self._owner)

@@ -108,6 +108,7 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
             return None
         file = KeptFile(Path(folder, f"{self.pack_name}.cell_models"))
         data = file.read()
+        self._model_problem = file.problem  # told on, though the next write succeeds
         if data is not None:
             try:
                 self._updates.resume(data)

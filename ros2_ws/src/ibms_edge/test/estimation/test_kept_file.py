@@ -83,7 +83,7 @@ def test_it_is_written_in_a_thread_of_its_own_and_the_newest_wins(tmp_path: Path
     assert not list(tmp_path.glob("*.new"))
 
 
-def test_what_cannot_be_encoded_ends_no_thread(tmp_path: Path) -> None:
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
     file = KeptFile(tmp_path / "file")
     file.start()
     file.keep(lambda: b"first")
