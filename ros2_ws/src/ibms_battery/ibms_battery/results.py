@@ -20,6 +20,7 @@ from typing import Any
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _TARGET = re.compile(r"(<=|>=|<|>|==) (-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)")
 _REPORT_KEYS = ("command", "commit", "machine", "results")
+_OPTIONAL_REPORT_KEYS = ("columns",)
 _MACHINE_TYPES = {"cpu": str, "cores": int, "python": str}
 _RESULT_KEYS = ("name", "value", "unit", "target", "met", "context")
 _HEADING = """\
@@ -89,12 +90,17 @@ class Machine:
 
 @dataclass(frozen=True)
 class Report:
-    """The figures of one run, with the command and commit that made them."""
+    """The figures of one run, with the command and commit that made them.
+
+    Figures whose last word is one of ``columns`` stand in one table on the page: a line for each
+    name before it.
+    """
 
     command: str
     commit: str
     machine: Machine
     results: tuple[Result, ...]
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse two figures of one name; raises ResultsError."""
@@ -110,17 +116,17 @@ class Report:
             "command": self.command,
             "commit": self.commit,
             "machine": vars(self.machine),
+            **({"columns": list(self.columns)} if self.columns else {}),
             "results": [
                 {key: getattr(result, key) for key in _RESULT_KEYS} for result in self.results
             ],
         }
 
 
-def measured(command: str, results: Sequence[Result]) -> Report:
+def measured(command: str, results: Sequence[Result], columns: Sequence[str] = ()) -> Report:
     """Return the report of a run that ended just now, on this machine and commit."""
-    return Report(
-        command, current_commit(Path(__file__).resolve().parent), this_machine(), tuple(results)
-    )
+    commit = current_commit(Path(__file__).resolve().parent)
+    return Report(command, commit, this_machine(), tuple(results), tuple(columns))
 
 
 def this_machine() -> Machine:
@@ -169,7 +175,7 @@ def read(path: Path) -> Report:
 
 def parse(data: object) -> Report:
     """Check the shape of decoded JSON; raises ResultsError with key, found and expected."""
-    report = _checked(data, "file", _REPORT_KEYS)
+    report = _checked(data, "file", _REPORT_KEYS, _OPTIONAL_REPORT_KEYS)
     machine = _checked(report["machine"], "machine", tuple(_MACHINE_TYPES))
     for key, kind in _MACHINE_TYPES.items():
         _expect(machine[key], f"machine.{key}", kind)
@@ -177,7 +183,13 @@ def parse(data: object) -> Report:
         _expect(report[key], key, str)
     _expect(report["results"], "results", list)
     results = [_parse_result(item, f"results[{i}]") for i, item in enumerate(report["results"])]
-    return Report(report["command"], report["commit"], Machine(**machine), tuple(results))
+    columns = report.get("columns", [])
+    _expect(columns, "columns", list)
+    for i, column in enumerate(columns):
+        _expect(column, f"columns[{i}]", str)
+    return Report(
+        report["command"], report["commit"], Machine(**machine), tuple(results), tuple(columns)
+    )
 
 
 def _parse_result(data: object, where: str) -> Result:
@@ -198,10 +210,12 @@ def _parse_result(data: object, where: str) -> Result:
     return result
 
 
-def _checked(data: object, where: str, keys: Sequence[str]) -> dict[str, Any]:
+def _checked(
+    data: object, where: str, keys: Sequence[str], optional: Sequence[str] = ()
+) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ResultsError(f"{where}: found {type(data).__name__}, expected an object")
-    if set(data) != set(keys):
+    if set(data) - set(optional) != set(keys):
         raise ResultsError(f"{where}: found keys {sorted(data)}, expected {sorted(keys)}")
     return data
 
@@ -222,17 +236,65 @@ def to_markdown(reports: Mapping[str, Report]) -> str:
             f"## {name}\n",
             f"`{report.command}` at commit {report.commit}, "
             f"on {machine.cpu} ({machine.cores} cores), Python {machine.python}.\n",
-            "| figure | value | unit | target | met | context |",
-            "|---|--:|---|---|---|---|",
         ]
-        for result in report.results:
-            target = result.target or ""
-            met = {None: "", True: "yes", False: "**no**"}[result.met]
-            cells = [f"`{result.name}`", format_value(result.value), result.unit, target, met]
-            row = [cell.replace("|", "\\|") for cell in [*cells, result.context]]
-            lines.append(f"| {' | '.join(row)} |")
+        tabled = [one for one in report.results if _column(one) in report.columns]
+        if tabled:
+            lines += _pivot(tabled, report.columns)
+        listed = [one for one in report.results if _column(one) not in report.columns]
+        if listed:
+            lines += [
+                "| figure | value | unit | target | met | context |",
+                "|---|--:|---|---|---|---|",
+                *map(_line, listed),
+            ]
         sections.append("\n".join(lines) + "\n")
     return "\n".join(sections)
+
+
+def _column(result: Result) -> str:
+    return result.name.rpartition(".")[2]
+
+
+def _line(result: Result) -> str:
+    target = result.target or ""
+    met = {None: "", True: "yes", False: "**no**"}[result.met]
+    cells = [f"`{result.name}`", format_value(result.value), result.unit, target, met]
+    row = [cell.replace("|", "\\|") for cell in [*cells, result.context]]
+    return f"| {' | '.join(row)} |"
+
+
+def _pivot(results: Sequence[Result], columns: Sequence[str]) -> list[str]:
+    """Lines of a table with a line for each name but its last word, after its common context."""
+    rows: dict[str, dict[str, Result]] = {}
+    for result in results:
+        rows.setdefault(result.name.rpartition(".")[0], {})[_column(result)] = result
+    units = {result.unit for result in results}
+    unit = f" [{units.pop()}]" if len(units) == 1 else ""
+    contexts = [result.context.split("; ") for result in results]
+    common: list[str] = []
+    for parts in zip(*(reversed(context) for context in contexts), strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.insert(0, parts[0])
+    notes = any(len(context) > len(common) for context in contexts)
+    lines = ["; ".join(common) + "\n"] if common else []
+    lines.append(f"| figure{unit} | {' | '.join(columns)} |{' of |' if notes else ''}")
+    lines.append("|---|" + "--:|" * len(columns) + ("---|" if notes else ""))
+    for name, found in rows.items():
+        cells = [_cell(found.get(column)) for column in columns]
+        context = next(iter(found.values())).context.split("; ")
+        own = "; ".join(context[: len(context) - len(common)])
+        lines.append(f"| `{name}` | {' | '.join(cells)} |{f' {own} |' if notes else ''}")
+    return [*lines, ""]
+
+
+def _cell(result: Result | None) -> str:
+    if result is None:
+        return ""
+    if result.target is None:
+        return format_value(result.value)
+    value = format_value(result.value)
+    return f"{value if result.met else f'**{value}**'} ({result.target})"
 
 
 def compare(first: Report, second: Report) -> str:

@@ -146,6 +146,23 @@ def test_page_shows_every_figure_with_its_command() -> None:
     assert "| `scans` | 30000 |  |  |  |  |" in page
 
 
+def test_figures_of_columns_stand_in_one_table() -> None:
+    figures = (
+        Result("25.mean.known", 0.5, "%", None, "2 runs; errors in %"),
+        Result("25.mean.mid", 0.7, "%", "<= 0.6", "2 runs; errors in %"),
+        Result("0.mean.mid", 0.4, "%", "<= 0.6", "3 runs; errors in %"),
+        Result("seconds", 3.0, "s"),
+    )
+    whole = Report("./ibms eval soc", "abc", MACHINE, figures, ("known", "mid"))
+    assert results.parse(json.loads(json.dumps(whole.as_json()))) == whole
+    page = results.to_markdown({"soc": whole})
+    assert "errors in %\n" in page
+    assert "| figure [%] | known | mid | of |" in page
+    assert "| `25.mean` | 0.5 | **0.7** (<= 0.6) | 2 runs |" in page
+    assert "| `0.mean` |  | 0.4 (<= 0.6) | 3 runs |" in page
+    assert "| `seconds` | 3 | s |  |  |  |" in page
+
+
 def test_comparison_shows_ratio_only_where_it_means_something() -> None:
     first = report(Result("a", 2.0, "s"), Result("b", 0.0, "s"), Result("c", 1.0, "s"))
     second = report(Result("a", 3.0, "s"), Result("b", 1.0, "s"), Result("c", 1.0, "ms"))

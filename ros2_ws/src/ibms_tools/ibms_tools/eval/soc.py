@@ -22,7 +22,7 @@ from ibms_battery.recording_index import find_columns
 from ibms_battery.recordings import Columns, RecordingError
 from ibms_battery.results import Result, measured, write
 from ibms_edge.estimation.registry import DEFAULT, ESTIMATORS, build_estimator
-from ibms_tools.eval.soc_runs import EvaluationRun, run_of_file, runs_of_folder
+from ibms_tools.eval.soc_runs import EvaluationRun, halves, run_of_file, runs_of_folder
 from ibms_tools.eval.soc_scenarios import GROUPS, PROTOCOL, Scenario, draws
 from ibms_tools.eval.soc_simulation import SocFigures, Trace, judge, simulate
 from ibms_tools.eval.soc_table import Entry, console_table, results_of, sigma_results
@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = _results(options, cell, entries)
     if options.json:
         given = sys.argv[1:] if arguments is None else arguments
-        report = measured(shlex.join(["./ibms", "eval", "soc", *given]), results)
+        columns = GROUPS if options.protocol else ()
+        report = measured(shlex.join(["./ibms", "eval", "soc", *given]), results, columns)
         write(report, options.json)
     if options.html:
         # Plotting takes seconds to import, and only this needs it.
@@ -96,6 +97,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PLAN",
         help="identify the cell by this plan anew for each run, without it",
     )
+    which.add_argument(
+        "--not-tuned-by",
+        action="store_true",
+        help="of train runs only those by which ./ibms tune does not tune",
+    )
     file = parser.add_argument_group("how to read a file that no index lists")
     file.add_argument("--time-column", default="time_s")
     file.add_argument("--voltage-column", default="voltage_V")
@@ -126,7 +132,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _runs(options: argparse.Namespace, cell: Cell) -> list[EvaluationRun]:
     if options.data.is_dir():
-        return runs_of_folder(options.data, cell, options.role, options.temperature)
+        runs = runs_of_folder(options.data, cell, options.role, options.temperature)
+        return halves(runs)[1] if options.not_tuned_by else runs
     if options.charge_column:
         columns = Columns(
             time=options.time_column,

@@ -72,6 +72,17 @@ def _named_apart(runs: Sequence[EvaluationRun]) -> list[EvaluationRun]:
     ]
 
 
+def halves(runs: Sequence[EvaluationRun]) -> tuple[list[EvaluationRun], list[EvaluationRun]]:
+    """Runs to tune by and runs to judge by: every second one of each temperature."""
+    tuned: list[EvaluationRun] = []
+    judged: list[EvaluationRun] = []
+    seen: Counter[float] = Counter()
+    for one in runs:
+        (judged if seen[one.temperature_c] % 2 else tuned).append(one)
+        seen[one.temperature_c] += 1
+    return tuned, judged
+
+
 def run_of_file(file: Path, columns: Columns, cell: Cell, initial_soc: float) -> EvaluationRun:
     """A single file whose charge counter is 0 at ``initial_soc``; raises RecordingError."""
     recording = load_recording(file, columns, gaps_allowed=True)
