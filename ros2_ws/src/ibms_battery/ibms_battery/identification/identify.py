@@ -298,7 +298,11 @@ def _with_thermal(
         )
         source = f"thermal part: {plan.thermal.source}"
     else:
-        thermal, source = model.thermal, "thermal part: usual for a cell of this capacity"
+        thermal = Thermal(
+            heat_capacity_j_per_k=_figures(model.thermal.heat_capacity_j_per_k, 2),
+            thermal_resistance_k_per_w=_figures(model.thermal.thermal_resistance_k_per_w, 2),
+        )
+        source = "thermal part: usual for a cell of this capacity"
     tests = sorted({run.test for run in runs})
     temperatures = sorted({round(run.mean_temperature_c) for run in runs})
     return msgspec.structs.replace(
