@@ -8,10 +8,11 @@ With given time constants the voltage above the open-circuit voltage is linear i
 
 where ``w_k(soc, T)`` are bilinear weights of the grid points, ``w_s(soc)`` those over charge alone,
 ``F`` is the first-order lag of an RC pair and ``h`` the state of hysteresis, which the current
-alone determines, and ``b`` the constant by which a run's voltmeter is off, where it is another one. So all runs at all temperatures are one linear problem, whose normal equations are
-summed run by run: leaving a run out is a subtraction. Smoothness over the grid is a prior (P.
-Eilers, B. Marx, Statistical Science 11 (1996) 89), which also carries the parameters to states that
-were never visited; between temperatures resistances are expected to follow Arrhenius' law.
+alone determines, and ``b`` the constant by which a run's voltmeter is off, where it is another one.
+So all runs at all temperatures are one linear problem, whose normal equations are summed run by
+run: leaving a run out is a subtraction. Smoothness over the grid is a prior (P. Eilers, B. Marx,
+Statistical Science 11 (1996) 89), which also carries the parameters to states that were never
+visited; between temperatures resistances are expected to follow Arrhenius' law.
 """
 
 from collections.abc import Iterable
