@@ -96,6 +96,11 @@ COMMANDS = {
         "identify PLAN --data DIR --out CELL.yaml [--html REPORT.html] [--json FILE]",
         _tool("identify"),
     ),
+    "tune": Command(
+        "search the uncertainty of a cell file that makes the default estimator best",
+        "tune PLAN --data DIR --cell CELL.yaml [--seconds S]",
+        _tool("tune"),
+    ),
     "record": Command(
         "write the graph's topics to an MCAP bag",
         "record [TOPIC ...] -o DIRECTORY",
