@@ -85,6 +85,7 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
         self._flows_a = _FLOWS_C_RATE * cell.capacity_ah
         self._input = ScanInput(pack, cell)
         self._keeper = self._kept_estimate(parameters.state_directory)
+        self._period_s = parameters.period_s
         self._period_ns = round(parameters.period_s * NS_PER_S)
         self._next_publish_ns = 0
         self._switches: SwitchState | None = None
@@ -213,7 +214,9 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
             bleed_active=message.bleed_active,
         )
         self._figures.fill(told, estimate, cells, step, self._health.ratio)
-        self._health.look_at_bias(estimate.current_bias_a[connected])
+        self._health.look_at_bias(
+            estimate.current_bias_a[connected], step.temperature_c[connected], self._period_s
+        )
         self.publish("cells/state", told)
         self._contents = contents(self._strings, self._figures.energy, cells, connected)
         pack = pack_estimate(self._contents, estimate, connected)
