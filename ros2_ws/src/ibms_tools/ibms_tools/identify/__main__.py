@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         required=True,
         help="cell file; if it exists its version rises and its uncertainty is kept",
     )
+    parser.add_argument("--html", type=Path, help="write a report with plots to this file")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args(arguments)
     try:
@@ -41,6 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         previous = load_cell(options.out).model if options.out.exists() else None
         result = identify(plan, options.data, previous)
         write_cell(result.cell, options.out, "Identified by ./ibms identify, see source")
+        if options.html:
+            # Plotting takes a second to import, and only this needs it.
+            from ibms_tools.identify.report import write_report
+
+            write_report(result, options.html)
         if options.json:
             given = sys.argv[1:] if arguments is None else arguments
             write(
