@@ -8,6 +8,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -22,6 +23,7 @@ from ibms_battery.recording_index import find_columns
 from ibms_battery.recordings import Columns, RecordingError
 from ibms_battery.results import Result, measured, write
 from ibms_edge.estimation.registry import DEFAULT, ESTIMATORS, build_estimator
+from ibms_tools.eval.soc_joined import DRIFT_TARGET, SENSORS, joined_run, plant_run
 from ibms_tools.eval.soc_runs import EvaluationRun, halves, run_of_file, runs_of_folder
 from ibms_tools.eval.soc_scenarios import GROUPS, PROTOCOL, Scenario, draws
 from ibms_tools.eval.soc_simulation import SocFigures, Trace, judge, simulate
@@ -38,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         cell = load_cell(options.cell)
+        if options.joined or options.plant:
+            return _day(options, cell, console, arguments)
         runs = _runs(options, cell)
         cell_of = _cells(options, cell)
         scenarios = _scenarios(options)
@@ -110,6 +114,11 @@ def _parser() -> argparse.ArgumentParser:
     file.add_argument("--charge-column", default="", help="counted charge [Ah], the reference")
     file.add_argument("--discharge-positive", action="store_true")
     file.add_argument("--initial-soc", type=float, default=1.0, help="where the counter is 0")
+    day = parser.add_argument_group("a long run with sensors that are off all the time")
+    day.add_argument(
+        "--joined", type=float, metavar="HOURS", help="drives and charges at 25 degC joined"
+    )
+    day.add_argument("--plant", type=float, metavar="HOURS", help="a simulated cell")
     wrong = parser.add_argument_group("what the estimator is told wrongly")
     wrong.add_argument("--protocol", action="store_true", help="all starts and sensor errors")
     wrong.add_argument("--draws", type=int, default=0, help="random combinations for each run")
@@ -146,6 +155,41 @@ def _runs(options: argparse.Namespace, cell: Cell) -> list[EvaluationRun]:
     else:
         columns = find_columns(options.data)
     return [run_of_file(options.data, columns, cell, options.initial_soc)]
+
+
+def _day(
+    options: argparse.Namespace, cell: Cell, console: Console, arguments: Sequence[str] | None
+) -> int:
+    """Long runs with wrong sensors: what is left of the error at their end."""
+    runs = []
+    if options.joined:
+        runs.append(("measured", joined_run(options.data, cell, options.joined)))
+    if options.plant:
+        runs.append(("simulated", plant_run(cell, options.plant)))
+    results = []
+    for source, run in runs:
+        for estimator in options.estimator:
+            (trace,) = simulate(
+                partial(build_estimator, estimator, cell), run, [SENSORS], options.start_sigma
+            )
+            figures = judge(trace, TRUTH_STD.get(cell.name, USUAL_TRUTH_STD))
+            drift = abs(float(trace.soc[-1] - run.truth[-1]))
+            context = f"{run.name}, current +0.5 % and +100 mA, known start"
+            prefix = f"{source}.{estimator}"
+            target = DRIFT_TARGET if estimator == DEFAULT else None
+            results += [
+                Result(f"{prefix}.drift", round(100 * drift, 3), "%", target, f"end; {context}"),
+                Result(f"{prefix}.rmse", round(100 * figures.rmse, 3), "%", None, context),
+                Result(f"{prefix}.largest", round(100 * figures.largest, 3), "%", None, context),
+            ]
+            console.print(
+                f"{run.name}, {estimator}: {100 * drift:.2f} % off at the end, RMSE "
+                f"{100 * figures.rmse:.2f} %, at most {100 * figures.largest:.2f} %"
+            )
+    if options.json:
+        given = sys.argv[1:] if arguments is None else arguments
+        write(measured(shlex.join(["./ibms", "eval", "soc", *given]), results), options.json)
+    return 0
 
 
 def _cells(options: argparse.Namespace, cell: Cell) -> Callable[[EvaluationRun], Cell]:
