@@ -16,7 +16,7 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 MEAN_OVER_S = 60.0
-# With their own models, 2 of 66 train runs of two cells (-20 to 40 degC) are named by this: one at
+# With their own models 2 of 66 train runs of two cells (-20 to 40 degC) are named by this: one at
 # -20 degC, one when nearly empty; both would be with 9 as well. Most stay below 1.2.
 _CONTRADICTS = 6.0
 _AGREES = 3.0
@@ -24,7 +24,7 @@ _LARGEST_RATIO = 225.0  # one outlier says no more than this
 _LONGEST_STEP_S = 1.0  # after a gap one sample does not stand for all that was missed
 _BEYOND_LIMITS_V = 0.05
 _REST_C_RATE = 0.1
-# None of the 66 runs is named by this, and 6 of 8 with the model of another cell; in the cold, where
+# None of the 66 is named by this, but 6 of 8 with the model of another cell. In the cold, where
 # the bias absorbs errors of the resistance, right models need up to 9 sigma.
 _BIAS_SIGMAS = 5.0
 _BIAS_FOR_S = 300.0
