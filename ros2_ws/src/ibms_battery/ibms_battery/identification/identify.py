@@ -153,7 +153,7 @@ def identify(plan: Plan, data: Path, previous: CellModel | None = None) -> Ident
     runs = make_runs(find_recordings(plan.circuit.sources, data), capacity_ah)
     typical_ohm = typical_resistance_ohm(runs, capacity_ah)
     ocv_v = [np.interp(run.soc, reference.soc, reference.ocv_v) for run in runs]
-    prior = Prior()
+    prior = Prior(correction_warmth_v=plan.circuit.ocv_step_v)
     fits: list[_Fit] = []
     for structure in _structures(plan, capacity_ah, runs):
         if not fits:

@@ -86,6 +86,13 @@ class CircuitPlan(Struct, frozen=True, forbid_unknown_fields=True):
     hysteresis_rates: Annotated[
         list[Positive], Meta(description="to try; empty: no hysteresis")
     ] = []
+    ocv_step_v: Annotated[
+        Positive,
+        Meta(
+            description="how far the open-circuit voltage may differ from one temperature to the "
+            "next, one sigma; a flat one wants it near to what its entropy allows"
+        ),
+    ] = 0.02
 
 
 class ThermalPlan(Struct, frozen=True, forbid_unknown_fields=True):
