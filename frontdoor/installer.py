@@ -86,6 +86,13 @@ def _set_up(
     for name in ("build", "install"):
         remove_dangling_links(WORKSPACE / name)
     prepend = _build_workspace(world, inherited, progress)
+    # Once here, or the first start of the estimator takes as much longer.
+    progress.run(
+        "Compiling the estimator",
+        [PYTHON, "-m", "ibms_edge.estimation.compile_ahead"],
+        runtime_environment(world, inherited, prepend),
+        ROOT,
+    )
     done = Stamp(wanted.dependencies, wanted.workspace, wanted.packages, prepend)
     stamp.write(STAMP, done)
     progress.show("Set-up is complete", is_final=True)

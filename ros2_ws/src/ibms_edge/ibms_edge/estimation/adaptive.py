@@ -38,9 +38,10 @@ from ibms_edge.estimation.open_circuit_start import polarisation_variances
 from ibms_edge.estimation.restart import check_snapshot, soc_std_after
 
 FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.intp]
 
 _S_PER_H = 3600.0
+_BLOCK = 1000
 _WARM_C = 25.0
 _RESTED_V = 0.001  # polarisation left in a rested cell
 _CURRENT_NOISE = 0.002  # of the current, beyond bias: what its mean over a step may be off
@@ -90,10 +91,15 @@ class AdaptiveFilter:
         self.start(nothing, nothing, rested=False)
 
     def adopt(self, cell: Cell) -> None:
-        """See ``Estimator``."""
+        """See ``Estimator``; the capacity that is known stays the same in ampere hours."""
+        before_ah = self._circuit.capacity_ah if hasattr(self, "_circuit") else cell.capacity_ah
         self._circuit = build_circuit(cell)
         self._uncertainty = model_of(cell).uncertainty
         self._noise = noise_of(self._uncertainty)
+        scale = before_ah / self._circuit.capacity_ah
+        self._x[CAPACITY] *= scale
+        for state in range(STATES):
+            self._p[pair(state, CAPACITY)] *= scale**2 if state == CAPACITY else scale
 
     def start(self, soc: FloatArray, soc_std: FloatArray, rested: bool) -> None:
         """See ``Estimator``."""
@@ -147,10 +153,12 @@ class AdaptiveFilter:
             self._circuit,
             self._noise,
         )
-        if begins.any():
-            self._begin(begins, voltage_v[begins], current[begins])
+        # In blocks: weighing takes an array over all charges for each cell.
+        first = np.flatnonzero(begins)
+        for cells in np.array_split(first, -(-len(first) // _BLOCK)) if len(first) else []:
+            self._begin(cells, voltage_v[cells], current[cells])
 
-    def _begin(self, cells: BoolArray, voltage_v: FloatArray, current_a: FloatArray) -> None:
+    def _begin(self, cells: IntArray, voltage_v: FloatArray, current_a: FloatArray) -> None:
         """Weigh the first voltage of ``cells``; the other arrays hold these cells only."""
         circuit, uncertainty = self._circuit, self._uncertainty
         temperature_c = self._temperature_c[cells]

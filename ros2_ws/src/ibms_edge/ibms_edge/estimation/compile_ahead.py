@@ -30,3 +30,7 @@ def compile_ahead() -> None:
     """Return when the first step will be as quick as all others."""
     unknown = np.full(1, np.nan)
     build_estimator(DEFAULT, _ANY_CELL, 1).update(unknown, unknown, unknown, 0.0)
+
+
+if __name__ == "__main__":
+    compile_ahead()

@@ -34,7 +34,7 @@ _TIMES_S = np.array([0.0, *HORIZONS_S])[:, np.newaxis]
 _CHARGE_TIMES_S = np.minimum(_TIMES_S, CONTINUOUS_CHARGE_S)
 _CHARGE, _DISCHARGE = 0, 1
 _SIGN = np.array([1.0, -1.0])[:, np.newaxis, np.newaxis]
-_ITERATIONS = 5  # to 5 mV, on the side of less power
+_ITERATIONS = 6  # to 1 mV, on the side of less power
 _SIGMAS = 2.0
 
 
@@ -100,14 +100,17 @@ class PowerPrediction:
         free = high <= 0.0  # no voltage in the way
         none = low > 0.0  # beyond the bound already
         for _ in range(_ITERATIONS):
-            # Illinois: the end that stays is weighed by half, so that both ends close in.
             middle_a = high_a - high * (high_a - low_a) / np.maximum(high - low, 1e-12)
             middle_a = np.clip(middle_a, low_a, high_a)
             middle = bounded.excess_v(middle_a)
             inside = middle <= 0.0
-            high = np.where(inside, 0.5 * high, middle)
+            # The end that stays is weighed less, so that both ends close in (N. Anderson, A.
+            # Bjorck, BIT 13 (1973) 253).
+            high, low = (
+                np.where(inside, high * _weight(middle, low), middle),
+                np.where(inside, middle, low * _weight(middle, high)),
+            )
             high_a = np.where(inside, high_a, middle_a)
-            low = np.where(inside, middle, 0.5 * low)
             low_a = np.where(inside, middle_a, low_a)
         current_a = np.where(free, highest_a, np.where(none, 0.0, low_a))
         cause = np.where(free, cause, Limit.CELL_VOLTAGE)
@@ -260,6 +263,12 @@ class _Batch:
         hours = np.maximum(_CHARGE_TIMES_S, 1e-3) / 3600.0
         current: FloatArray = np.maximum(room_ah, 0.0) / hours
         return current
+
+
+def _weight(now: FloatArray, before: FloatArray) -> FloatArray:
+    """Weight of the end that stays, by how far the other one has come."""
+    share = 1.0 - now / np.where(before == 0.0, 1.0, before)
+    return np.where(share > 0.0, share, 0.5)
 
 
 def _where_known(state: CircuitState, known: BoolArray, capacity_ah: float) -> CircuitState:

@@ -205,6 +205,36 @@ def test_adopts_a_new_model_and_keeps_what_it_knows(cell: Cell, random_cell: Ran
     assert estimator.estimate.innovation_v[0] > 0.02  # more drop was expected
 
 
+def test_another_rated_capacity_changes_nothing_that_is_known(cell: Cell) -> None:
+    true = TrueCell(build_circuit(cell), 0.9)
+    estimator = AdaptiveFilter(cell, 1)
+    estimator.start(np.array([0.9]), np.array([0.02]), rested=True)
+    run(estimator, true, drive(600))
+    before, held_ah = estimator.estimate, estimator.circuit_state().capacity_ah
+    estimator.adopt(replace(cell, capacity_ah=0.9 * cell.capacity_ah))
+    after = estimator.estimate
+    assert estimator.circuit_state().capacity_ah == pytest.approx(held_ah)
+    assert after.capacity_factor == pytest.approx(before.capacity_factor / 0.9)
+    assert after.capacity_factor_std == pytest.approx(before.capacity_factor_std / 0.9)
+    assert after.soc == pytest.approx(before.soc)
+
+
+def test_many_cells_begin_like_one(cell: Cell) -> None:
+    socs = np.linspace(0.05, 0.95, 2500)
+    circuit = build_circuit(cell)
+    grid = np.linspace(0.0, 1.0, circuit.ocv_v.shape[1])
+    voltage_v = np.interp(socs, grid, circuit.ocv_v[2])
+    nothing = np.full(len(socs), np.nan)
+    many = AdaptiveFilter(cell, len(socs))
+    many.start(nothing, nothing, rested=True)
+    many.update(voltage_v, np.full(len(socs), 5.0), np.zeros(len(socs)), 0.0)
+    for index in (0, 999, 1000, 2499):
+        one = AdaptiveFilter(cell, 1)
+        one.start(nothing[:1], nothing[:1], rested=True)
+        one.update(voltage_v[index : index + 1], np.full(1, 5.0), np.zeros(1), 0.0)
+        assert many.estimate.soc[index] == pytest.approx(one.estimate.soc[0], abs=1e-12)
+
+
 def test_tells_where_its_circuit_stands(cell: Cell) -> None:
     true = TrueCell(build_circuit(cell), 0.8)
     estimator = AdaptiveFilter(cell, 2)

@@ -104,7 +104,7 @@ def test_the_circuit_ends_at_the_bound(temperature_c: float, horizon: int, direc
         if current_a > 0.0:
             assert beyond_v.max() < 0.002
         if power.limited_by[direction, horizon, cell] == Limit.CELL_VOLTAGE and current_a > 0.0:
-            assert beyond_v.max() > -0.005  # no more is held back than needed
+            assert beyond_v.max() > -0.002  # no more is held back than needed
     # The voltage is what ends it somewhere, or the test says nothing.
     assert Limit.CELL_VOLTAGE in power.limited_by[direction, horizon]
 
@@ -141,7 +141,7 @@ def test_each_bound_is_named() -> None:
     cold = PREDICTION.cells(state_of([0.5], -20.0))
     assert cold.current_a[0, 0, 0] == 0.0  # no charge in the cold
     assert cold.limited_by[0, 0, 0] in (Limit.RATING, Limit.CELL_VOLTAGE)
-    hot = PREDICTION.cells(state_of([0.9], 43.9, factor=3.0))
+    hot = PREDICTION.cells(state_of([0.95], 50.0))
     assert hot.limited_by[1, 3, 0] == Limit.TEMPERATURE
     assert 0.0 < hot.current_a[1, 3, 0] < hot.current_a[1, 0, 0]
     full = PREDICTION.cells(state_of([1.0]))
