@@ -141,7 +141,10 @@ def test_each_bound_is_named() -> None:
     cold = PREDICTION.cells(state_of([0.5], -20.0))
     assert cold.current_a[0, 0, 0] == 0.0  # no charge in the cold
     assert cold.limited_by[0, 0, 0] in (Limit.RATING, Limit.CELL_VOLTAGE)
-    hot = PREDICTION.cells(state_of([0.95], 50.0))
+    narrow = Curve(at=[-60.0, -59.0, 44.0, 44.5], share=[0.0, 1.0, 1.0, 0.0])
+    discharge = structs.replace(CURVES.discharge, temperature_c=narrow)
+    near = PowerPrediction(CELL, structs.replace(CURVES, discharge=discharge))
+    hot = near.cells(state_of([0.95], 43.9))
     assert hot.limited_by[1, 3, 0] == Limit.TEMPERATURE
     assert 0.0 < hot.current_a[1, 3, 0] < hot.current_a[1, 0, 0]
     full = PREDICTION.cells(state_of([1.0]))
