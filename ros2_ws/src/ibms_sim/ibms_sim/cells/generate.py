@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the cell files of the LG M50 out of PyBaMM's parameter set OKane2022.
+"""Writes the simulator's cell file of the LG M50 out of PyBaMM's parameter set OKane2022.
 
     python -m ibms_sim.cells.generate CONFIG_FOLDER
 
-writes ``simulation/cells/lg_m50.yaml`` (reduced model, for the simulator) and ``cells/lg_m50.yaml``
-(rated data, for the BMS). Geometry, kinetics and transport are taken over; the polarisation of the
-electrolyte is fitted to a current step in PyBaMM's SPMe.
+writes ``simulation/cells/lg_m50.yaml`` (reduced model). Geometry, kinetics and transport are taken
+over; the polarisation of the electrolyte is fitted to a current step in PyBaMM's SPMe. The BMS's
+cell file comes from ``./ibms identify`` and the tests of ``ibms_sim.cells.virtual_tests``.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import numpy.typing as npt
 import pybamm
 import yaml
 
-from ibms_battery.cell import Cell
 from ibms_sim.cells.parameters import CellParameters, Electrode
 
 PARAMETER_SET = "OKane2022"
@@ -57,33 +56,6 @@ def cell_parameters() -> CellParameters:
         electrolyte_time_s=_rounded(electrolyte_time),
         conductivity_activation_j_mol=_CONDUCTIVITY_J_MOL,
         electrolyte_diffusion_activation_j_mol=_ELECTROLYTE_DIFFUSION_J_MOL,
-    )
-
-
-def rated_cell(parameters: CellParameters) -> Cell:
-    """Rated data for the BMS; the open-circuit voltage is that of the parameter set."""
-    soc = np.linspace(0.0, 1.0, 41)
-    potentials = [
-        np.interp(
-            side.stoichiometry_empty + soc * (side.stoichiometry_full - side.stoichiometry_empty),
-            side.potential_stoichiometry,
-            side.potential_v,
-        )
-        for side in (parameters.positive, parameters.negative)
-    ]
-    return Cell(
-        name="lg_m50",
-        chemistry="NMC811",
-        capacity_ah=5.0,
-        minimum_voltage_v=2.5,
-        maximum_voltage_v=4.2,
-        nominal_voltage_v=3.63,
-        resistance_ohm=0.028,
-        soc_points=[round(float(x), 4) for x in soc],
-        ocv_points_v=[round(float(x), 4) for x in potentials[0] - potentials[1]],
-        maximum_charge_current_a=3.395,
-        maximum_discharge_current_a=7.275,
-        source=_SOURCE + "; limits: LG Chem, product specification INR21700 M50 (0.7C, 1.5C)",
     )
 
 
@@ -169,14 +141,13 @@ def _write(path: Path, comment: str, content: msgspec.Struct) -> None:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("configuration", type=Path, help="the folder config")
     folder: Path = parser.parse_args().configuration
     parameters = cell_parameters()
     made = "written by python -m ibms_sim.cells.generate"
     _write(folder / "simulation/cells/lg_m50.yaml", f"Reduced model, {made}", parameters)
-    _write(folder / "cells/lg_m50.yaml", f"Rated data, {made}", rated_cell(parameters))
 
 
 if __name__ == "__main__":
