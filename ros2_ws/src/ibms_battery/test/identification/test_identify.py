@@ -2,6 +2,7 @@
 """The whole identification, on a cell whose circuit is known."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -222,6 +223,24 @@ def test_a_charge_range_kept_for_an_evaluation_does_not_count(tmp_path: Path) ->
     sources[0]["leave_out_soc"] = [[0.4, 0.6]]
     run = identified(setup).runs[0]
     np.testing.assert_array_equal(run.weight == 0.0, (whole.soc >= 0.4) & (whole.soc <= 0.6))
+
+
+def test_a_voltmeter_that_is_off_moves_only_its_own_constant(tmp_path: Path) -> None:
+    other = drive(cycle_a(2), 25.0)
+    other = replace(other, voltage_v=other.voltage_v + 0.02)
+    setup = bench(tmp_path, {"a": drive(cycle_a(1), 25.0)}, [25.0])
+    name = other.write(tmp_path / "other.csv")
+    setup.circuit["time_constants_s"] = [[FAST_S, SLOW_S]]
+    source = {"files": [name], "columns": COLUMNS}
+    sources = setup.circuit["sources"]
+    assert isinstance(sources, list)
+    setup.circuit["sources"] = [*sources, source]
+    mixed = identified(setup)
+    assert max(one.rms_v for one in mixed.residuals()) > 0.006
+    setup.circuit["sources"] = [*sources, {**source, "voltage_offset": True}]
+    parted = identified(setup)
+    assert max(one.rms_v for one in parted.residuals()) < 0.003
+    assert parted.parameters[-1] == pytest.approx(0.02, abs=0.004)
 
 
 def test_rows_for_evaluation_are_refused_by_role_and_by_name(tmp_path: Path) -> None:
