@@ -86,16 +86,19 @@ class AdaptiveFilter:
         self._unrested = np.ones((2, count))
         self._new = np.ones(count, np.bool_)  # no voltage yet
         self._known = np.zeros(count, np.bool_)  # there is an estimate
-        self.adopt(cell)
+        self._describe(cell)
         nothing = np.full(count, np.nan)
         self.start(nothing, nothing, rested=False)
 
-    def adopt(self, cell: Cell) -> None:
-        """See ``Estimator``; the capacity that is known stays the same in ampere hours."""
-        before_ah = self._circuit.capacity_ah if hasattr(self, "_circuit") else cell.capacity_ah
+    def _describe(self, cell: Cell) -> None:
         self._circuit = build_circuit(cell)
         self._uncertainty = model_of(cell).uncertainty
         self._noise = noise_of(self._uncertainty)
+
+    def adopt(self, cell: Cell) -> None:
+        """See ``Estimator``; the capacity that is known stays the same in ampere hours."""
+        before_ah = self._circuit.capacity_ah
+        self._describe(cell)
         scale = before_ah / self._circuit.capacity_ah
         self._x[CAPACITY] *= scale
         for state in range(STATES):

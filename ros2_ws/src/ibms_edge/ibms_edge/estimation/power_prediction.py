@@ -34,7 +34,7 @@ _TIMES_S = np.array([0.0, *HORIZONS_S])[:, np.newaxis]
 _CHARGE_TIMES_S = np.minimum(_TIMES_S, CONTINUOUS_CHARGE_S)
 _CHARGE, _DISCHARGE = 0, 1
 _SIGN = np.array([1.0, -1.0])[:, np.newaxis, np.newaxis]
-_ITERATIONS = 6  # to 1 mV, on the side of less power
+_ITERATIONS = 10  # to 1 mV also where the voltage is steep, on the side of less power
 _SIGMAS = 2.0
 
 

@@ -56,7 +56,7 @@ def test_the_samples_are_those_of_the_cell() -> None:
 
 @pytest.mark.skipif(cell_step.compiled_step_cells is None, reason="no numba here")
 def test_every_figure_is_measured() -> None:
-    results = {one.name: one for one in measure(CELL, sizes=(40, 80), plain=(20,), batches=2)}
+    results = {one.name: one for one in measure(CELL, sizes=(40, 4000), plain=(20,), batches=2)}
     for name, one in results.items():
         assert one.value is not None, name
         assert one.value > 0.0, name
@@ -68,8 +68,8 @@ def test_every_figure_is_measured() -> None:
     assert ours is not None
     assert reference is not None
     assert ratio == pytest.approx(reference / ours, rel=0.01)
-    kept = results["estimator.adaptive.80.memory.kept"].value
-    step = results["estimator.adaptive.80.memory.step"].value
+    kept = results["estimator.adaptive.4000.memory.kept"].value
+    step = results["estimator.adaptive.4000.memory.step"].value
     assert kept is not None
     assert step is not None
     assert 8 * (cell_step.ROWS + cell_step.PAIRS) < kept < step
