@@ -56,6 +56,9 @@ class Uncertainty(Struct, frozen=True, forbid_unknown_fields=True):
     ]
     polarisation_v: Annotated[NotNegative, Meta(description="of each pair per root of second [V]")]
     cold_growth_per_k: Annotated[float, Meta(ge=0, le=0.2)]
+    offset_v: Annotated[
+        Positive, Meta(description="that all voltages share: sensor, open-circuit voltage [V]")
+    ]
     model_v: Annotated[Positive, Meta(description="of the first voltage at 25 degC [V]")]
     load_before_h: Annotated[
         Positive,

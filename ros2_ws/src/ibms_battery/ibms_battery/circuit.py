@@ -134,6 +134,7 @@ def rated_model(cell: Cell) -> CellModel:
             drop_share=1.0,
             polarisation_v=0.002,
             cold_growth_per_k=0.03,
+            offset_v=0.005,
             model_v=0.02,
             load_before_h=0.5,
             bias_a=0.02 * cell.capacity_ah,

@@ -31,7 +31,7 @@ from ibms_edge.estimation.adaptive import AdaptiveFilter
 from ibms_tools.eval.soc_runs import EvaluationRun, halves, runs_of_folder
 from ibms_tools.eval.soc_scenarios import KNOWN, MIDDLE, SENSORS
 from ibms_tools.eval.soc_simulation import judge, simulate
-from ibms_tools.eval.soc_targets import TARGETS, TRUTH_STD, USUAL_TRUTH_STD, Targets
+from ibms_tools.eval.soc_targets import TARGETS, Targets, truth_uncertainty
 
 # A full start that is 20 % wrong ends like the right one, so it is not played.
 _SCENARIOS = (KNOWN, *MIDDLE, *SENSORS)
@@ -47,9 +47,10 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "drop_share": (3e-3, 3.0),
     "polarisation_v": (1e-5, 2e-2),
     "cold_growth_per_k": (1e-4, 0.1),
+    "offset_v": (2.3e-3, 2e-2),  # at least a sensor of +-4 mV
     "model_v": (1e-4, 5e-2),
     "load_before_h": (0.05, 3.0),
-    "bias_a": (0.02, 0.2),
+    "bias_a": (2e-3, 0.2),
     "bias_drift_a": (1e-4, 1.0),
     "resistance": (0.01, 0.6),
     "resistance_drift": (1e-4, 1.0),
@@ -140,7 +141,7 @@ def cost(candidates: Sequence[Candidate], uncertainty: Uncertainty) -> float:
         cell = msgspec.structs.replace(one.cell, model=model)
         worst: dict[str, float] = {}
         for trace in simulate(partial(AdaptiveFilter, cell), one.run.run, _SCENARIOS, _START_STD):
-            figures = judge(trace, TRUTH_STD.get(cell.name, USUAL_TRUTH_STD))
+            figures = judge(trace, truth_uncertainty(cell.name))
             group = trace.scenario.group
             worst[group] = max(worst.get(group, 0.0), figures.rmse)
             coverage.append(figures.coverage)

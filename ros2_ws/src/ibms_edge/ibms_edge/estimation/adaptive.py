@@ -20,13 +20,14 @@ from ibms_edge.estimation.cell_step import (
     CAPACITY,
     FAST,
     HYSTERESIS,
+    OFFSET,
     PAIRS,
     RESISTANCE,
     ROWS,
     SLOW,
     SOC,
-    STATES,
     TEMPERATURE,
+    WIDTH,
     Noise,
     pair,
 )
@@ -78,7 +79,7 @@ class AdaptiveFilter:
         self._step = (compiled and cell_step.compiled_step_cells) or cell_step.step_cells
         self._x = np.zeros((ROWS, count))
         self._p = np.zeros((PAIRS, count))
-        self._work = np.empty((3, STATES, count))
+        self._work = np.empty((3, WIDTH, count))
         self._innovation_v = np.full(count, np.nan)
         self._ratio = np.full(count, np.nan)
         self._temperature_c = np.full(count, _WARM_C)
@@ -97,12 +98,16 @@ class AdaptiveFilter:
 
     def adopt(self, cell: Cell) -> None:
         """See ``Estimator``; the capacity that is known stays the same in ampere hours."""
-        before_ah = self._circuit.capacity_ah
+        before_ah, before_v = self._circuit.capacity_ah, self._uncertainty.offset_v
         self._describe(cell)
         scale = before_ah / self._circuit.capacity_ah
         self._x[CAPACITY] *= scale
-        for state in range(STATES):
-            self._p[pair(state, CAPACITY)] *= scale**2 if state == CAPACITY else scale
+        self._scale(CAPACITY, scale)
+        self._scale(OFFSET, self._uncertainty.offset_v / before_v)
+
+    def _scale(self, row: int, scale: float) -> None:
+        for column in range(WIDTH):
+            self._p[pair(row, column)] *= scale**2 if column == row else scale
 
     def start(self, soc: FloatArray, soc_std: FloatArray, rested: bool) -> None:
         """See ``Estimator``."""
@@ -118,6 +123,7 @@ class AdaptiveFilter:
             (RESISTANCE, uncertainty.resistance),
             (TEMPERATURE, uncertainty.temperature_k),
             (CAPACITY, uncertainty.capacity),
+            (OFFSET, uncertainty.offset_v),
         ):
             self._p[pair(state, state)] = np.square(std)
         self._unrested[:] = 0.0 if rested else 1.0
@@ -186,16 +192,19 @@ class AdaptiveFilter:
             Doubt(
                 fast=fast_v2,
                 slow=slow_v2,
+                offset=self._p[pair(OFFSET, OFFSET), cells],
                 resistance=self._p[pair(RESISTANCE, RESISTANCE), cells],
                 sample=(uncertainty.voltage_v**2 + uncertainty.model_v**2) * growth + branch_v**2,
             ),
         )
-        states = (SOC, FAST, SLOW, RESISTANCE)
+        states = (SOC, FAST, SLOW, OFFSET, RESISTANCE)
         for a, row in enumerate(states):
-            change = first.mean[a]
-            self._x[row, cells] = self._x[row, cells] + change if row == RESISTANCE else change
             for b, column in enumerate(states[a:], a):
-                self._p[pair(row, column), cells] = first.covariance[a, b]
+                # The offset is only considered: what the voltage tells of it is not taken.
+                if row != OFFSET or column != OFFSET:
+                    self._p[pair(row, column), cells] = first.covariance[a, b]
+        self._x[SOC, cells], self._x[FAST, cells], self._x[SLOW, cells] = first.mean[:3]
+        self._x[RESISTANCE, cells] += first.mean[-1]
         self._x[HYSTERESIS, cells] = hysteresis
         self._new[cells] = False
         self._known[cells] = True

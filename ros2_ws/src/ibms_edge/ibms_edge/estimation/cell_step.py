@@ -14,6 +14,11 @@ with all tables at T = measured + temperature: what the sensor is off, or the co
 the surface. Voltages are trusted the less the more drops at the series resistance, which no circuit
 gets right at high currents: so the moments of little current decide.
 
+All voltages share an offset, of the sensor and of the open-circuit voltage, that no averaging
+removes and no voltage tells. It is not estimated, but its variance and its covariances with the
+states are kept, so that neither gains nor sigma forget it (S. F. Schmidt, Advances in Control
+Systems 3 (1966) 293).
+
 All functions take numbers, compiled and called cell by cell, or arrays (cells,), where ``x``,
 ``p``, ``work`` and ``given`` have one row per state, pair of states or quantity. In array mode
 ``x[SOC]`` is a view: nothing is written before all that needs the old value has been computed. One
@@ -54,10 +59,12 @@ SOC, FAST, SLOW, BIAS, RESISTANCE, TEMPERATURE, CAPACITY = range(7)
 STATES = 7
 HYSTERESIS = STATES  # row of the states that has no variance
 ROWS = STATES + 1
-PAIRS = STATES * (STATES + 1) // 2
+OFFSET = STATES  # of the voltage, beside the states in the covariance
+WIDTH = STATES + 1  # of the covariance
+PAIRS = WIDTH * (WIDTH + 1) // 2
 
 _MOVING = (SOC, FAST, SLOW)
-_CONSTANT = (BIAS, RESISTANCE, TEMPERATURE, CAPACITY)
+_CONSTANT = (BIAS, RESISTANCE, TEMPERATURE, CAPACITY, OFFSET)
 
 # What is looked up for a step: rows of ``given``.
 (
@@ -87,12 +94,12 @@ _LARGEST_OFFSET_K = 15.0
 
 
 def pair(row: int, column: int) -> int:
-    """Place of two states in the upper triangle of the covariance."""
+    """Place of two states, or of one and the offset, in the upper triangle of the covariance."""
     low, high = min(row, column), max(row, column)
-    return low * STATES - low * (low - 1) // 2 + high - low
+    return low * WIDTH - low * (low - 1) // 2 + high - low
 
 
-_PLACE = np.array([[pair(row, column) for column in range(STATES)] for row in range(STATES)])
+_PLACE = np.array([[pair(row, column) for column in range(WIDTH)] for row in range(WIDTH)])
 
 
 class Noise(NamedTuple):
@@ -126,8 +133,8 @@ def predict(
 
     Args:
         x: states, changed in place.
-        p: upper triangle of their covariance, changed in place.
-        work: (3, STATES) or (3, STATES, cells), overwritten.
+        p: upper triangle of their covariance, with the offset's, changed in place.
+        work: (3, WIDTH) or (3, WIDTH, cells), overwritten.
         given: resistances of the RC pairs, their derivatives by the temperature, and the variances
             added to the state of charge and to each polarisation.
         current_a: measured; the bias is a state.
@@ -147,7 +154,7 @@ def predict(
     slow_by_k = (1.0 - slow_decay) * given[_SLOW_OHM_PER_K] * i
 
     # work = F P, rows of the moving states
-    for state in range(STATES):
+    for state in range(WIDTH):
         work[SOC, state] = (
             p[_PLACE[SOC, state]]
             + soc_by_bias * p[_PLACE[BIAS, state]]
@@ -221,8 +228,8 @@ def correct(x: Any, p: Any, work: Any, given: Any, voltage_v: Any, usable: Any, 
 
     Args:
         x: states, changed in place.
-        p: upper triangle of their covariance, changed in place.
-        work: (3, STATES) or (3, STATES, cells), overwritten.
+        p: upper triangle of their covariance, with the offset's, changed in place.
+        work: (3, WIDTH) or (3, WIDTH, cells), overwritten.
         given: open-circuit voltage with hysteresis at the predicted state and what the current
             drops at once with a resistance factor of 1, both with their derivatives, and the
             variance of a single voltage.
@@ -241,13 +248,14 @@ def correct(x: Any, p: Any, work: Any, given: Any, voltage_v: Any, usable: Any, 
     by_bias = -factor * given[_DROP_OHM]
     by_k = given[_OCV_V_PER_K] + factor * given[_DROP_V_PER_K]
     innovation_v = (voltage_v - (given[_OCV_V] + factor * over_v)) * usable
-    for state in range(STATES):
+    for state in range(WIDTH):
         work[0, state] = (
             p[_PLACE[state, SOC]] * slope_v
             + (p[_PLACE[state, FAST]] + p[_PLACE[state, SLOW]]) * factor
             + p[_PLACE[state, BIAS]] * by_bias
             + p[_PLACE[state, RESISTANCE]] * over_v
             + p[_PLACE[state, TEMPERATURE]] * by_k
+            + p[_PLACE[state, OFFSET]]
         )
     expected = (
         work[0, SOC] * slope_v
@@ -255,6 +263,7 @@ def correct(x: Any, p: Any, work: Any, given: Any, voltage_v: Any, usable: Any, 
         + work[0, BIAS] * by_bias
         + work[0, RESISTANCE] * over_v
         + work[0, TEMPERATURE] * by_k
+        + work[0, OFFSET]
         + given[_VARIANCE]
     )
     square = innovation_v * innovation_v
@@ -262,7 +271,7 @@ def correct(x: Any, p: Any, work: Any, given: Any, voltage_v: Any, usable: Any, 
     gain = weight * innovation_v
     for row in range(STATES):
         x[row] = x[row] + work[0, row] * gain
-        for column in range(row, STATES):
+        for column in range(row, WIDTH):
             place = _PLACE[row, column]
             p[place] = p[place] - work[0, row] * work[0, column] * weight
     return innovation_v, square / expected
@@ -404,7 +413,7 @@ def step_cells(
     Args:
         x: states, (ROWS, cells), changed in place.
         p: upper triangle of their covariance, (PAIRS, cells), changed in place.
-        work: (3, STATES, cells), may be overwritten.
+        work: (3, WIDTH, cells), may be overwritten.
         voltage_v: measured [V] (cells,); any finite number where ``usable`` is 0.
         usable: 1 where the voltage may be used, else 0.
         current_a: mean of the step per cell [A], charge positive.
@@ -448,7 +457,7 @@ def _in_blocks(
     """
     cells = x.shape[1]
     block_x, block_p = np.ones((ROWS, _BLOCK)), np.zeros((PAIRS, _BLOCK))
-    block_work, given = np.zeros((3, STATES, _BLOCK)), np.zeros((_GIVEN, _BLOCK))
+    block_work, given = np.zeros((3, WIDTH, _BLOCK)), np.zeros((_GIVEN, _BLOCK))
     volts, use, amperes = np.zeros(_BLOCK), np.zeros(_BLOCK), np.zeros(_BLOCK)
     innovations, ratios = np.zeros(_BLOCK), np.zeros(_BLOCK)
     charge_gain = step_s / (3600.0 * circuit.capacity_ah)

@@ -21,12 +21,13 @@ class Doubt(NamedTuple):
 
     fast: FloatArray
     slow: FloatArray
+    offset: FloatArray  # that all voltages share
     resistance: FloatArray  # [1]: of the factor of the drop
-    sample: FloatArray  # and all that no state stands for
+    sample: FloatArray  # and all else
 
 
 class FirstEstimate(NamedTuple):
-    """Mean (4, cells), covariance (4, 4, cells) of soc, fast, slow, change of resistance factor."""
+    """Mean (5, cells), covariance (5, 5, cells): soc, fast, slow, offset, change of resistance."""
 
     mean: FloatArray
     covariance: FloatArray
@@ -70,7 +71,7 @@ def weigh(
         at(circuit.ocv_v) + circuit.hysteresis_v * hysteresis[:, np.newaxis] + drop_v
     )
     resistance_v2 = doubt.resistance[:, np.newaxis] * drop_v**2
-    known = (doubt.fast + doubt.slow + doubt.sample)[:, np.newaxis]
+    known = (doubt.fast + doubt.slow + doubt.offset + doubt.sample)[:, np.newaxis]
     total = known + resistance_v2
     belief = ((grid - soc[:, np.newaxis]) / soc_std[:, np.newaxis]) ** 2
     logarithm = -0.5 * (rest_v**2 / total + np.log(total) + belief)
@@ -78,7 +79,7 @@ def weigh(
     weight /= weight.sum(axis=1, keepdims=True)
 
     # Given the charge each cause has mean and variance of its share; then over all charges.
-    causes = [doubt.fast, doubt.slow]
+    causes = [doubt.fast, doubt.slow, doubt.offset]
     means = [np.broadcast_to(grid, rest_v.shape)]
     means += [cause[:, np.newaxis] * rest_v / total for cause in causes]
     means.append(doubt.resistance[:, np.newaxis] * drop_v * rest_v / total)

@@ -51,6 +51,7 @@ def draw_cell(seed: int) -> Cell:
             polarisation_v=0.001,
             cold_growth_per_k=0.03,
             model_v=0.005,
+            offset_v=0.004,
             load_before_h=0.5,
             bias_a=0.06,
             bias_drift_a=0.05,

@@ -21,6 +21,7 @@ from ibms_edge.estimation.cell_step import (
     CAPACITY,
     FAST,
     HYSTERESIS,
+    OFFSET,
     PAIRS,
     RESISTANCE,
     ROWS,
@@ -28,6 +29,7 @@ from ibms_edge.estimation.cell_step import (
     SOC,
     STATES,
     TEMPERATURE,
+    WIDTH,
     Noise,
     pair,
 )
@@ -37,7 +39,7 @@ TablesOf = Callable[[Circuit], Any]
 RandomCell = Callable[[int], Cell]
 
 STEPS = 300
-START_STD = np.array([0.05, 0.004, 0.006, 0.06, 0.2, 3.0, 0.03])
+START_STD = np.array([0.05, 0.004, 0.006, 0.06, 0.2, 3.0, 0.03, 0.005])  # the last: OFFSET
 PATHS = [
     pytest.param(cell_step.step_cells, id="numpy"),
     pytest.param(
@@ -53,8 +55,8 @@ class FilterpyCell:
 
     def __init__(self, circuit: Circuit, noise: Noise, tables: Any, x: FloatArray) -> None:
         self.circuit, self.noise, self.tables = circuit, noise, tables
-        self.filter = FilterpyExtended(dim_x=STATES, dim_z=1)
-        self.filter.x = x.copy()
+        self.filter = FilterpyExtended(dim_x=WIDTH, dim_z=1)
+        self.filter.x = np.append(x, 0.0)
         self.filter.P = np.diag(START_STD**2)
         self.hysteresis = 0.0
         self.ratio = 0.0
@@ -73,7 +75,7 @@ class FilterpyCell:
         self.hysteresis = turn * self.hysteresis + (1.0 - turn) * np.sign(current_a)
         growth = np.exp(2.0 * noise.cold_growth_per_k * max(25.0 - surface_c, 0.0))
 
-        transition = np.eye(STATES)
+        transition = np.eye(WIDTH)
         transition[SOC, BIAS] = -charge / x[CAPACITY]
         transition[SOC, CAPACITY] = -charge * i / x[CAPACITY] ** 2
         moved = x.copy()
@@ -99,6 +101,7 @@ class FilterpyCell:
                 noise.resistance**2 * step_s,
                 noise.temperature_k**2 * step_s,
                 noise.capacity**2 * step_s,
+                0.0,
             ]
         )
         kalman.predict_x = lambda u=0: setattr(kalman, "x", moved)
@@ -129,7 +132,8 @@ class FilterpyCell:
         def row(x: FloatArray) -> FloatArray:
             i = current_a - x[BIAS]
             factor, soc = x[RESISTANCE], x[SOC]
-            slope = np.zeros((1, STATES))
+            slope = np.zeros((1, WIDTH))
+            slope[0, OFFSET] = 1.0
             slope[0, SOC] = tables.at("slope_v", core_c, soc)
             slope[0, FAST] = slope[0, SLOW] = factor
             slope[0, BIAS] = -factor * (
@@ -153,6 +157,9 @@ class FilterpyCell:
         # An outlier counts as a voltage so much less certain that it stands at the gate.
         doubted = max(innovation**2 / noise.gate - total, 0.0)
         kalman.update(np.array([voltage_v]), row, shown_v, R=np.array([[variance + doubted]]))
+        # Schmidt's filter is the whole one that forgets what it learns of the offset itself.
+        kalman.x[OFFSET] = 0.0
+        kalman.P[OFFSET, OFFSET] = START_STD[OFFSET] ** 2
         self.innovation_v, self.ratio = innovation, innovation**2 / total
 
 
@@ -203,7 +210,7 @@ def run(
     """States and covariance at the end; ``watch`` sees each step's, with innovation and ratio."""
     cells = drive.voltage_v.shape[1]
     x, p = begin(cells)
-    work = np.empty((3, STATES, cells))
+    work = np.empty((3, WIDTH, cells))
     innovation_v, ratio = np.empty(cells), np.empty(cells)
     for k, step_s in enumerate(drive.step_s):
         usable = np.isfinite(drive.voltage_v[k])
@@ -228,8 +235,8 @@ def run(
 
 
 def matrices(p: FloatArray) -> FloatArray:
-    """Covariances (cells, states, states) of upper triangles (pairs, cells)."""
-    places = [[pair(row, column) for column in range(STATES)] for row in range(STATES)]
+    """Covariances (cells, width, width) of upper triangles (pairs, cells)."""
+    places = [[pair(row, column) for column in range(WIDTH)] for row in range(WIDTH)]
     whole: FloatArray = p[np.array(places)].transpose(2, 0, 1)
     return whole
 
@@ -261,7 +268,10 @@ def test_equals_filterpy(
             scale = np.sqrt(np.diag(one.filter.P))
             # Of each state's own doubt: everything is compared in units that fit it.
             np.testing.assert_allclose(
-                (x[:STATES, cell] - one.filter.x) / scale, 0.0, atol=1e-8, err_msg=f"step {k}"
+                (x[:STATES, cell] - one.filter.x[:STATES]) / scale[:STATES],
+                0.0,
+                atol=1e-8,
+                err_msg=f"step {k}",
             )
             np.testing.assert_allclose(
                 (matrices(p)[cell] - one.filter.P) / np.outer(scale, scale), 0.0, atol=1e-8
@@ -284,8 +294,8 @@ def test_compiled_equals_numpy(cells: int, random_cell: RandomCell) -> None:
         run(one, drive, circuit, noise)
         for one in (cell_step.step_cells, cell_step.compiled_step_cells)
     )
-    scale = np.sqrt(plain[1][[pair(state, state) for state in range(STATES)]])
-    np.testing.assert_allclose((plain[0] - compiled[0])[:STATES] / scale, 0.0, atol=1e-8)
+    scale = np.sqrt(plain[1][[pair(state, state) for state in range(WIDTH)]])
+    np.testing.assert_allclose((plain[0] - compiled[0])[:STATES] / scale[:STATES], 0.0, atol=1e-8)
     of = np.einsum("ac,bc->cab", scale, scale)
     np.testing.assert_allclose((matrices(plain[1]) - matrices(compiled[1])) / of, 0.0, atol=1e-8)
 

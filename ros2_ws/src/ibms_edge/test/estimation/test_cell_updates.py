@@ -199,7 +199,7 @@ class Updating(RuleBasedStateMachine):
         self.updates = CellUpdates(CONFIGURED)
         self.active, self.previous, self.refused = 1, 0, 0
 
-    @rule(version=st.integers(1, 9), factor=st.sampled_from([0.1, 0.8, 1.0, 1.3, 6.0]))
+    @rule(version=st.integers(1, 9), factor=st.sampled_from([0.1, 0.8, 1.0, 1.3, 8.0]))
     def update(self, version: int, factor: float) -> None:
         text = text_of(version, lambda data: scale(data, factor))
         # Factors are of the configured cell; what is in use lies within 0.8 to 1.3 of it.

@@ -19,14 +19,14 @@ CURRENT_A = -3.0
 ONE = np.ones(1)
 
 
-def shares(fast: float, slow: float, resistance: float, sample: float) -> Doubt:
-    return Doubt(fast * ONE, slow * ONE, resistance * ONE, sample * ONE)
+def shares(fast: float, slow: float, offset: float, resistance: float, sample: float) -> Doubt:
+    return Doubt(fast * ONE, slow * ONE, offset * ONE, resistance * ONE, sample * ONE)
 
 
 def weigh_one(
     circuit: Circuit, soc: float, soc_std: float, voltage_v: float, doubt: Doubt
 ) -> tuple[FloatArray, FloatArray]:
-    """Mean (4,) and covariance (4, 4) of one cell."""
+    """Mean (5,) and covariance (5, 5) of one cell."""
     found = weigh(
         circuit,
         soc * ONE,
@@ -56,33 +56,34 @@ def test_equals_random_drawing(seed: int, random_cell: RandomCell) -> None:
     circuit = build_circuit(random_cell(seed))
     grid, rest_v, drop_v = voltages(circuit)
     soc, soc_std, voltage_v = 0.6, 0.2, float(np.interp(0.45, grid, rest_v + drop_v))
-    fast, slow, resistance, sample = 0.02, 0.03, 0.3, 0.02
+    fast, slow, offset, resistance, sample = 0.02, 0.03, 0.01, 0.3, 0.02
     random = np.random.default_rng(seed)
     count = 500_000
     z = random.normal(soc, soc_std, count)
     z = z[(z >= 0.0) & (z <= 1.0)]
     v_fast, v_slow = random.normal(0.0, fast, len(z)), random.normal(0.0, slow, len(z))
-    factor = random.normal(0.0, resistance, len(z))
+    v_offset, factor = random.normal(0.0, offset, len(z)), random.normal(0.0, resistance, len(z))
     expected = np.interp(z, grid, rest_v) + (1.0 + factor) * np.interp(z, grid, drop_v)
-    weight = np.exp(-0.5 * ((voltage_v - expected - v_fast - v_slow) / sample) ** 2)
+    off_v = voltage_v - expected - v_fast - v_slow - v_offset
+    weight = np.exp(-0.5 * (off_v / sample) ** 2)
     weight /= weight.sum()
-    states = np.array([z, v_fast, v_slow, factor])
+    states = np.array([z, v_fast, v_slow, v_offset, factor])
     mean = states @ weight
     covariance = (states - mean[:, np.newaxis]) * weight @ (states - mean[:, np.newaxis]).T
 
-    doubt = shares(fast**2, slow**2, resistance**2, sample**2)
+    doubt = shares(fast**2, slow**2, offset**2, resistance**2, sample**2)
     found_mean, found = weigh_one(circuit, soc, soc_std, voltage_v, doubt)
     scale = np.sqrt(np.diag(covariance))
-    assert (found_mean - mean) / scale == pytest.approx(np.zeros(4), abs=0.03)
+    assert (found_mean - mean) / scale == pytest.approx(np.zeros(5), abs=0.03)
     assert (found - covariance) / np.outer(scale, scale) == pytest.approx(
-        np.zeros((4, 4)), abs=0.04
+        np.zeros((5, 5)), abs=0.04
     )
 
 
 def test_a_sure_voltage_gives_the_charge_whatever_was_believed(random_cell: RandomCell) -> None:
     circuit = build_circuit(random_cell(4))
     grid, rest_v, drop_v = voltages(circuit)
-    doubt = shares(1e-8, 1e-8, 1e-8, 1e-6)
+    doubt = shares(1e-8, 1e-8, 1e-8, 1e-8, 1e-6)
     for true in (0.1, 0.5, 0.95):
         voltage_v = float(np.interp(true, grid, rest_v + drop_v))
         mean, covariance = weigh_one(circuit, 0.5, 1.0, voltage_v, doubt)
@@ -92,6 +93,6 @@ def test_a_sure_voltage_gives_the_charge_whatever_was_believed(random_cell: Rand
 
 def test_a_voltage_of_which_nothing_is_known_changes_no_belief(random_cell: RandomCell) -> None:
     circuit = build_circuit(random_cell(5))
-    mean, covariance = weigh_one(circuit, 0.5, 0.05, 3.9, shares(0.01, 0.02, 0.1, 1e6))
-    assert mean == pytest.approx([0.5, 0.0, 0.0, 0.0], abs=1e-4)
-    assert np.diag(covariance) == pytest.approx([0.05**2, 0.01, 0.02, 0.1], rel=1e-3)
+    mean, covariance = weigh_one(circuit, 0.5, 0.05, 3.9, shares(0.01, 0.02, 1e-4, 0.1, 1e6))
+    assert mean == pytest.approx([0.5, 0.0, 0.0, 0.0, 0.0], abs=1e-4)
+    assert np.diag(covariance) == pytest.approx([0.05**2, 0.01, 0.02, 1e-4, 0.1], rel=1e-3)

@@ -20,11 +20,13 @@ from ibms_edge.estimation.cell_step import (
     CAPACITY,
     FAST,
     HYSTERESIS,
+    OFFSET,
     RESISTANCE,
     SLOW,
     SOC,
     STATES,
     TEMPERATURE,
+    WIDTH,
     pair,
 )
 
@@ -53,10 +55,11 @@ class FilterpyCell:
             for name in ("ocv_v", "slope_v", "ohmic_ohm", "activation_ohm", "fast_ohm", "slow_ohm")
         }
         self._hysteresis_v: list[float] = circuit.hysteresis_v.tolist()
-        self.filter = ExtendedKalmanFilter(dim_x=STATES, dim_z=1)
-        self.filter.x = snapshot["states"][:STATES, index].copy()
-        places = [[pair(row, column) for column in range(STATES)] for row in range(STATES)]
+        self.filter = ExtendedKalmanFilter(dim_x=WIDTH, dim_z=1)
+        self.filter.x = np.append(snapshot["states"][:STATES, index], 0.0)
+        places = [[pair(row, column) for column in range(WIDTH)] for row in range(WIDTH)]
         self.filter.P = snapshot["covariance"][np.array(places), index]
+        self._offset_v2 = float(self.filter.P[OFFSET, OFFSET])
         self.filter.predict_x = self._predict_x
         self.hysteresis = float(snapshot["states"][HYSTERESIS, index])
 
@@ -87,7 +90,7 @@ class FilterpyCell:
         self.hysteresis = turn * self.hysteresis + (1.0 - turn) * float(np.sign(current_a))
         growth = math.exp(2.0 * noise.cold_growth_per_k * max(25.0 - temperature_c, 0.0))
 
-        transition = np.eye(STATES)
+        transition = np.eye(WIDTH)
         transition[SOC, BIAS] = -charge / capacity
         transition[SOC, CAPACITY] = -charge * i / capacity**2
         moved = kalman.x.copy()
@@ -113,6 +116,7 @@ class FilterpyCell:
                 noise.resistance**2 * step_s,
                 noise.temperature_k**2 * step_s,
                 noise.capacity**2 * step_s,
+                0.0,
             ]
         )
         self._moved = moved
@@ -137,7 +141,8 @@ class FilterpyCell:
         column, share = self._column(soc)
         low_v, high_v = self._hysteresis_v[column : column + 2]
         shown_v = ocv_v + (low_v + share * (high_v - low_v)) * self.hysteresis + factor * over_v
-        slope = np.zeros((1, STATES))
+        slope = np.zeros((1, WIDTH))
+        slope[0, OFFSET] = 1.0
         slope[0, SOC] = self._look_up("slope_v", soc)[0]
         slope[0, FAST] = slope[0, SLOW] = factor
         slope[0, BIAS] = -factor * (ohmic + activation / math.hypot(1.0, i / i0))
@@ -155,6 +160,8 @@ class FilterpyCell:
             lambda _x: np.array([shown_v]),
             R=np.array([[variance + doubted]]),
         )
+        # The offset is considered, not estimated.
+        kalman.x[OFFSET], kalman.P[OFFSET, OFFSET] = 0.0, self._offset_v2
 
     def _column(self, soc: float) -> tuple[int, float]:
         last = len(self._hysteresis_v) - 1

@@ -28,7 +28,7 @@ from ibms_tools.eval.soc_runs import EvaluationRun, halves, run_of_file, runs_of
 from ibms_tools.eval.soc_scenarios import GROUPS, PROTOCOL, Scenario, draws
 from ibms_tools.eval.soc_simulation import SocFigures, Trace, judge, simulate
 from ibms_tools.eval.soc_table import Entry, console_table, results_of, sigma_results
-from ibms_tools.eval.soc_targets import TRUTH_STD, USUAL_TRUTH_STD
+from ibms_tools.eval.soc_targets import truth_uncertainty
 
 _START_STD = 0.2
 _SEED = 20260401
@@ -45,12 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs = _runs(options, cell)
         cell_of = _cells(options, cell)
         scenarios = _scenarios(options)
-        truth_std = TRUTH_STD.get(cell.name, USUAL_TRUTH_STD)
+        uncertainty = truth_uncertainty(cell.name)
         entries, traces = [], []
         for estimator in options.estimator:
             for one in runs:
                 found = _evaluate(one, cell_of(one), estimator, scenarios, options)
-                judged = [judge(trace, truth_std) for trace in found]
+                judged = [judge(trace, uncertainty) for trace in found]
                 entries += _entries(one, estimator, found, judged, bool(options.cross_validate))
                 traces += found if options.html else []
             print(f"{estimator}: {len(runs)} runs", file=sys.stderr)
@@ -172,7 +172,7 @@ def _day(
             (trace,) = simulate(
                 partial(build_estimator, estimator, cell), run, [SENSORS], options.start_sigma
             )
-            figures = judge(trace, TRUTH_STD.get(cell.name, USUAL_TRUTH_STD))
+            figures = judge(trace, truth_uncertainty(cell.name))
             drift = abs(float(trace.soc[-1] - run.truth[-1]))
             context = f"{run.name}, current +0.5 % and +100 mA, known start"
             prefix = f"{source}.{estimator}"

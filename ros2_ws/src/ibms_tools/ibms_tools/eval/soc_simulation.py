@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ibms_battery.recordings import FloatArray, Recording, RecordingError
 from ibms_edge.estimation.estimator import Estimator
 from ibms_tools.eval.soc_scenarios import Scenario
+from ibms_tools.eval.soc_targets import TruthUncertainty
 
 SETTLING_S = 600.0  # errors are counted from then on
 CONVERGED = 0.05
@@ -138,12 +139,12 @@ def _play(
     ]
 
 
-def judge(trace: Trace, truth_std: float) -> SocFigures:
+def judge(trace: Trace, uncertainty: TruthUncertainty) -> SocFigures:
     """Figures of a trace.
 
     Args:
         trace: what was said.
-        truth_std: uncertainty of the true state of charge, one sigma.
+        uncertainty: of the true state of charge.
 
     Raises:
         RecordingError: if it is not longer than the settling time, or an estimate is missing: that
@@ -171,7 +172,7 @@ def judge(trace: Trace, truth_std: float) -> SocFigures:
     if len(late):
         after = int(late[-1]) + 1
         convergence_s = float(time_s[after]) if after < len(error) else None
-    inside = np.abs(error) <= 2.0 * np.hypot(trace.std, truth_std)
+    inside = np.abs(error) <= 2.0 * np.hypot(trace.std, uncertainty.at(truth))
     return SocFigures(
         mae=float(np.mean(np.abs(error[counted]))),
         rmse=float(np.sqrt(np.mean(error[counted] ** 2))),

@@ -9,7 +9,7 @@ import pytest
 from ibms_battery.cell import load_cell
 from ibms_edge.estimation import cell_step
 from ibms_edge.estimation.adaptive import AdaptiveFilter
-from ibms_edge.estimation.cell_step import STATES, pair
+from ibms_edge.estimation.cell_step import STATES, WIDTH, pair
 from ibms_tools.bench.estimator import _STD_SHARE, begin, draw_samples, measure, plain_costs
 from ibms_tools.bench.filterpy_cell import FilterpyCell
 
@@ -37,10 +37,10 @@ def test_the_reference_is_the_same_filter() -> None:
                 1.0,
             )
     kept = batch.snapshot()
-    variances = [pair(state, state) for state in range(STATES)]
+    variances = [pair(state, state) for state in range(WIDTH)]
     std = np.sqrt(kept["covariance"][variances])
     for index, one in enumerate(references):
-        apart = (kept["states"][:STATES, index] - one.filter.x) / std[:, index]
+        apart = (kept["states"][:STATES, index] - one.filter.x[:STATES]) / std[:STATES, index]
         np.testing.assert_allclose(apart, 0.0, atol=1e-7)
         np.testing.assert_allclose(np.sqrt(np.diag(one.filter.P)) / std[:, index], 1.0, atol=1e-7)
 

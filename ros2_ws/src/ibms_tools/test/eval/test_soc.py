@@ -17,11 +17,13 @@ from ibms_edge.estimation.registry import build_estimator
 from ibms_tools.eval import soc
 from ibms_tools.eval.soc_scenarios import KNOWN, MIDDLE, PROTOCOL, SENSORS, Scenario, draws
 from ibms_tools.eval.soc_simulation import Run, Trace, judge, simulate
+from ibms_tools.eval.soc_targets import TruthUncertainty
 
 CONFIG = Path(__file__).parents[5] / "config"
 CELL_FILE = CONFIG / "cells" / "lg_18650hg2.yaml"
 CELL = load_cell(CELL_FILE)
 TEMPERATURE_C = 25.0
+TRUTH = TruthUncertainty(counted=0.003, capacity=0.0)
 
 
 def drive() -> dict[str, FloatArray]:
@@ -100,7 +102,7 @@ def call(tmp_path: Path, values: dict[str, FloatArray], *more: str) -> int:
 def test_the_circuit_itself_is_followed_under_the_whole_protocol() -> None:
     traces = simulate(adaptive, run_of(DRIVE), PROTOCOL, start_std=0.2)
     assert [trace.scenario for trace in traces] == list(PROTOCOL)
-    figures = {trace.scenario: judge(trace, 0.003) for trace in traces}
+    figures = {trace.scenario: judge(trace, TRUTH) for trace in traces}
     assert figures[KNOWN].rmse < 0.005
     assert all(figures[one].rmse < 0.02 for one in MIDDLE)
     assert all(figures[one].rmse < 0.02 for one in SENSORS)
@@ -113,7 +115,7 @@ def test_counting_keeps_the_error_of_its_start() -> None:
     (trace,) = simulate(
         lambda count: build_estimator("counting", CELL, count), run_of(DRIVE), [wrong], 0.2
     )
-    figures = judge(trace, 0.003)
+    figures = judge(trace, TRUTH)
     assert figures.rmse == pytest.approx(0.1, abs=0.002)
     assert figures.convergence_s is None
     assert figures.mae == pytest.approx(figures.largest, abs=0.002)
@@ -161,14 +163,14 @@ def test_a_missing_estimate_never_makes_a_figure_better() -> None:
     broken = trace.soc.copy()
     broken[3000] = np.nan
     with pytest.raises(RecordingError, match="no estimate 3000 s after the start"):
-        judge(Trace(run, KNOWN, 0, broken, trace.std), 0.003)
+        judge(Trace(run, KNOWN, 0, broken, trace.std), TRUTH)
 
 
 def test_a_run_that_is_too_short_is_refused() -> None:
     short = {name: values[:500] for name, values in DRIVE.items()}
     (trace,) = simulate(adaptive, run_of(short), [KNOWN], 0.2)
     with pytest.raises(RecordingError, match="lasts 499 s"):
-        judge(trace, 0.003)
+        judge(trace, TRUTH)
 
 
 def test_draws_are_within_their_bounds_and_repeatable() -> None:
@@ -271,7 +273,7 @@ def test_a_hole_widens_the_doubt(tmp_path: Path) -> None:
     holed = {name: values[keep] for name, values in DRIVE.items()}
     (trace,) = simulate(adaptive, run_of(holed), [KNOWN], 0.2)
     assert trace.std[1500] > 3.0 * trace.std[1499]
-    assert judge(trace, 0.003).rmse < 0.03
+    assert judge(trace, TRUTH).rmse < 0.03
 
 
 def test_nothing_in_the_folder_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
