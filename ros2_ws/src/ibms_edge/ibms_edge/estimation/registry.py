@@ -8,6 +8,7 @@ from ibms_edge.estimation.adaptive import AdaptiveFilter
 from ibms_edge.estimation.coulomb_counting import CoulombCounter
 from ibms_edge.estimation.estimator import Estimator
 from ibms_edge.estimation.extended_kalman import ExtendedKalmanFilter
+from ibms_edge.estimation.network import NetworkEstimator
 from ibms_edge.estimation.unscented import UnscentedKalmanFilter
 
 ESTIMATORS: dict[str, Callable[[Cell, int], Estimator]] = {
@@ -16,6 +17,10 @@ ESTIMATORS: dict[str, Callable[[Cell, int], Estimator]] = {
     "ukf": UnscentedKalmanFilter,
     "adaptive": AdaptiveFilter,
 }
+# These need a network that was trained for the cell type, and onnxruntime.
+LEARNED: dict[str, Callable[[Cell, int], Estimator]] = {
+    "network": NetworkEstimator,
+}
 DEFAULT = "adaptive"
 
 
@@ -23,8 +28,10 @@ def build_estimator(name: str, cell: Cell, count: int) -> Estimator:
     """Estimator ``name`` for ``count`` cells.
 
     Raises:
-        ValueError: if there is none of that name; the text lists all.
+        ValueError: if there is none of that name; the text lists all. If it needs a network and
+            there is none for this cell.
     """
-    if name not in ESTIMATORS:
-        raise ValueError(f"there is no estimator {name!r}; there are {', '.join(ESTIMATORS)}")
-    return ESTIMATORS[name](cell, count)
+    known = ESTIMATORS | LEARNED
+    if name not in known:
+        raise ValueError(f"there is no estimator {name!r}; there are {', '.join(known)}")
+    return known[name](cell, count)
