@@ -34,7 +34,11 @@ class Cell(Struct, forbid_unknown_fields=True, frozen=True):
 
 def load_cell(path: Path | str) -> Cell:
     """Load and check the description of a cell type; raises ``ConfigurationError``."""
-    document = configuration.read(path)
+    return check_cell(configuration.read(path))
+
+
+def check_cell(document: configuration.Document) -> Cell:
+    """The description of a cell type in a document; raises ``ConfigurationError``."""
     cell = configuration.convert(document, Cell)
     if not cell.minimum_voltage_v < cell.nominal_voltage_v < cell.maximum_voltage_v:
         raise document.error(

@@ -84,10 +84,7 @@ class _Loader(yaml.CSafeLoader):
 
 
 def read(path: Path | str) -> Document:
-    """Read a YAML file.
-
-    Only what a configuration needs is taken: one document of nested mappings and lists with finite
-    numbers, without anchors.
+    """Read a YAML file; see ``parse``.
 
     Raises:
         ConfigurationError: if it is missing, is not such YAML, or repeats a key.
@@ -97,6 +94,22 @@ def read(path: Path | str) -> Document:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # not UTF-8 is a ValueError
         raise ConfigurationError(file, None, "", f"cannot be read: {error}") from error
+    return parse(text, file)
+
+
+def parse(text: str, file: str) -> Document:
+    """Parse the text of a YAML file.
+
+    Only what a configuration needs is taken: one document of nested mappings and lists with finite
+    numbers, without anchors.
+
+    Args:
+        text: YAML.
+        file: how errors name it.
+
+    Raises:
+        ConfigurationError: if it is not such YAML, or repeats a key.
+    """
     try:
         _check_events(file, text)
         root = yaml.compose(text, Loader=yaml.CSafeLoader)
@@ -111,6 +124,9 @@ def read(path: Path | str) -> Document:
         # Gives the position of a control character, but no line.
         line = text.count("\n", 0, error.position) + 1
         raise ConfigurationError(file, line, "", f"is not valid YAML: {error.reason}") from error
+    except UnicodeEncodeError as error:
+        line = text.count("\n", 0, error.start) + 1
+        raise ConfigurationError(file, line, "", "holds half a character (not UTF-8)") from error
     document = Document(file, root, data)
     _check_numbers(document, data, [])
     return document

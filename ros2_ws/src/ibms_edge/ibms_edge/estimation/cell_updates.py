@@ -8,14 +8,13 @@ in ten minutes in which current flowed: a rest shows little of a circuit.
 """
 
 from enum import Enum, auto
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ibms_battery.cell import Cell, load_cell
+from ibms_battery import configuration
+from ibms_battery.cell import Cell, check_cell
 from ibms_battery.circuit import Circuit, build_circuit, model_of
 from ibms_battery.configuration import ConfigurationError
 from ibms_edge.estimation.circuit_place import CircuitPlace, FloatArray
@@ -192,15 +191,12 @@ def read_cell(text: str) -> Cell:
     """Cell of the text of a cell file; raises ``RefusedError``."""
     if len(text) > LARGEST_TEXT:
         raise RefusedError(f"is {len(text)} characters long, at most {LARGEST_TEXT} are read")
-    with TemporaryDirectory(prefix="cell_model_") as folder:
-        path = Path(folder, "cell.yaml")
-        path.write_text(text, encoding="utf-8", errors="replace")
-        try:
-            return load_cell(path)
-        except ConfigurationError as error:
-            place = "" if error.line is None else f"line {error.line}: "
-            key = f"{error.key}: " if error.key else ""
-            raise RefusedError(f"{place}{key}{error.problem}") from error
+    try:
+        return check_cell(configuration.parse(text, "update"))
+    except ConfigurationError as error:
+        place = "" if error.line is None else f"line {error.line}: "
+        key = f"{error.key}: " if error.key else ""
+        raise RefusedError(f"{place}{key}{error.problem}") from error
 
 
 def check_fit(configured: Cell, active: Cell, new: Cell) -> None:

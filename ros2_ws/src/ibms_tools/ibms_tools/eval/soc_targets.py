@@ -49,7 +49,6 @@ TARGETS: dict[str, dict[float, Targets]] = {
 }
 
 
-
 @dataclass(frozen=True)
 class TruthUncertainty:
     """One sigma of the counted charge [1]: of any count, and what is added per charge taken out.
