@@ -160,9 +160,13 @@ class NetworkEstimator:
             name: np.array(value, np.float64) for name, value in zip(_KEPT, values, strict=True)
         }
 
+    def check(self, snapshot: Mapping[str, FloatArray]) -> None:
+        """Raise ``ValueError`` unless ``restore`` can use the snapshot."""
+        check_snapshot(snapshot, dict.fromkeys(_KEPT, self._soc.shape))
+
     def restore(self, snapshot: Mapping[str, FloatArray], away_s: float) -> None:
         """See ``Estimator``."""
-        check_snapshot(snapshot, dict.fromkeys(_KEPT, self._soc.shape))
+        self.check(snapshot)
         met = snapshot["met"] != 0.0
         std = soc_std_after(snapshot["soc_std"], away_s)
         self.start(np.where(met, snapshot["soc"], np.nan), std, rested=False)

@@ -8,6 +8,7 @@ from ibms_edge.estimation.adaptive import AdaptiveFilter
 from ibms_edge.estimation.coulomb_counting import CoulombCounter
 from ibms_edge.estimation.estimator import Estimator
 from ibms_edge.estimation.extended_kalman import ExtendedKalmanFilter
+from ibms_edge.estimation.fused import FusedEstimator
 from ibms_edge.estimation.network import NetworkEstimator
 from ibms_edge.estimation.unscented import UnscentedKalmanFilter
 
@@ -20,6 +21,7 @@ ESTIMATORS: dict[str, Callable[[Cell, int], Estimator]] = {
 # These need a network that was trained for the cell type, and onnxruntime.
 LEARNED: dict[str, Callable[[Cell, int], Estimator]] = {
     "network": NetworkEstimator,
+    "fused": FusedEstimator,
 }
 DEFAULT = "adaptive"
 

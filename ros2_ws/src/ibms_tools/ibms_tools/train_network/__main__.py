@@ -29,7 +29,7 @@ from ibms_tools.train_network.curves import curves_of
 from ibms_tools.train_network.sequences import Sequences, draw_sequences
 
 _PERIOD_S = 10.0
-_UNITS = 24
+_UNITS = 32
 _RATE = 0.01
 _REPEATS, _HELD_REPEATS = 16, 6
 _SEED = 20260601

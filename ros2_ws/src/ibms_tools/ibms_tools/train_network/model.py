@@ -6,8 +6,16 @@ that ``ibms_edge.estimation.network`` runs with the readings: so the network lea
 readings are worth when there are hundreds of them in a row whose errors are alike.
 """
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+from ibms_tools.train_network.charge_and_bias import SOC, SOC_V, filter_charges, gradients
+
+FloatArray = npt.NDArray[np.float64]
 
 READINGS = 3  # charge, log of its sigma, log of the sigma that all readings share
 _FAR = 0.35  # most that a reading may lie off the rough charge that was shown
@@ -45,50 +53,42 @@ class ReadingNetwork(nn.Module):
         return [_FAR, _STD_STEEP, _COMMON_STEEP], [0.0, _STD_LOG, _COMMON_LOG]
 
 
-def weigh(
-    soc: Tensor,
-    log_std: Tensor,
-    log_common_std: Tensor,
-    usable: Tensor,
-    charge: Tensor,
-    start_soc: Tensor,
-    start_std: Tensor,
-    gain: float,
-    bias_std: float,
-    bias_drift: float,
-    soc_drift: float,
-) -> tuple[Tensor, Tensor]:
-    """The filter of charge and bias over all periods; arguments (sequences, periods).
+class Weighing(torch.autograd.Function):
+    """``filter_charges`` with its gradient, as torch wants it."""
 
-    Args:
-        soc: readings.
-        log_std: of their sigma.
-        log_common_std: of the sigma that they share.
-        usable: 1 where there is a reading, else 0.
-        charge: counted in each period, of the capacity.
-        start_soc: believed beforehand (sequences,).
-        start_std: its sigma (sequences,).
-        gain: charge that a bias of 1 A counts in a period, of the capacity.
-        bias_std: sigma of the bias [A].
-        bias_drift: variance that comes to it in each period [A^2].
-        soc_drift: variance that comes to the charge in each period.
-    """
-    x, b = start_soc, torch.zeros_like(start_soc)
-    p, q, r = start_std**2, torch.zeros_like(start_soc), torch.full_like(start_soc, bias_std**2)
-    noise = torch.exp(2.0 * log_std)
-    xs, ps = [], []
-    for k in range(soc.shape[1]):
-        x = x + charge[:, k] - gain * b
-        p = p + gain * (gain * r - 2.0 * q) + soc_drift
-        q = q - gain * r
-        r = r + bias_drift
-        share = usable[:, k] / (p + noise[:, k])
-        off = soc[:, k] - x
-        x = x + p * share * off
-        b = b + q * share * off
-        r = r - q * q * share
-        q = q - q * p * share
-        p = p - p * p * share
-        xs.append(x)
-        ps.append(p)
-    return torch.stack(xs, 1), torch.stack(ps, 1) + torch.exp(2.0 * log_common_std)
+    @staticmethod
+    def forward(ctx: Any, reading: Tensor, noise_v: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+        """Charge and its variance after each period; ``rest`` as ``filter_charges`` takes it."""
+        usable, charge, start_soc, start_std = (_double(one) for one in rest[:4])
+        readings, noises_v = _double(reading), _double(noise_v)
+        gain, bias_std, bias_drift_v, soc_drift_v = rest[4:]
+        states = filter_charges(
+            readings,
+            noises_v,
+            usable,
+            charge,
+            start_soc,
+            start_std,
+            gain,
+            bias_std,
+            bias_drift_v,
+            soc_drift_v,
+        )
+        inputs = (readings, noises_v, usable, charge)
+        ctx.kept = (states, *inputs, gain, bias_drift_v, soc_drift_v)
+        return _single(states[:, 1:, SOC]), _single(states[:, 1:, SOC_V])
+
+    @staticmethod
+    def backward(ctx: Any, by_soc: Tensor, by_variance: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients by reading and noise_v only: nothing else is learned."""
+        found = gradients(*ctx.kept, _double(by_soc), _double(by_variance))
+        return _single(found[0]), _single(found[1]), *[None] * 8
+
+
+def _double(tensor: Tensor) -> FloatArray:
+    values: FloatArray = tensor.detach().numpy().astype(np.float64)
+    return values
+
+
+def _single(values: FloatArray) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))

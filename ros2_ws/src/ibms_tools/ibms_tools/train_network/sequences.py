@@ -22,7 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 SingleArray = npt.NDArray[np.float32]
 
 _LONGEST_HOLE_S = 10.0  # of the record that a straight line may bridge
-_SHORTEST_S = 1500.0  # to the end of the run
+_SHORTEST_S = 1500  # to the end of the run
 _RESTED_SHARE = 0.35  # of the sequences: begin with the run, after its rest
 _VOLTAGE_NOISE_V = 0.001
 _S_PER_H = 3600.0
@@ -50,14 +50,14 @@ def draw_sequences(
     """``repeats`` sequences of each run, each with its own start and sensor errors."""
     parts = []
     tabled = [_per_second(run) for run in runs]
+    begin_rested = [int(random.binomial(repeats, _RESTED_SHARE)) for _ in tabled]
     for rested in (True, False):
         chosen, first = [], []
-        for table in tabled:
-            longest = table.shape[1] - _SHORTEST_S
-            for _ in range(repeats):
-                if (random.random() < _RESTED_SHARE) == rested:
-                    chosen.append(table)
-                    first.append(0 if rested or longest < 1 else int(random.integers(longest)))
+        for table, from_rest in zip(tabled, begin_rested, strict=True):
+            latest = max(1, table.shape[1] - _SHORTEST_S)
+            for _ in range(from_rest if rested else repeats - from_rest):
+                chosen.append(table)
+                first.append(0 if rested else int(random.integers(latest)))
         if chosen:
             parts.append(_seen(chosen, first, rested, cell, curves, period_s, random))
     longest_part = max(part.truth.shape[1] for part in parts)
@@ -76,11 +76,13 @@ def draw_sequences(
 
 
 def _per_second(run: Run) -> FloatArray:
-    """Voltage, current, temperature, truth (4, seconds); NaN in holes of the record."""
+    """Voltage, current, temperature, truth (4, seconds), until the first hole of the record."""
     recording = run.recording
     known = np.isfinite(run.truth)
-    time_s = np.arange(0.0, recording.duration_s, 1.0)
-    rows = np.array(
+    holes = np.flatnonzero(np.diff(recording.time_s) > _LONGEST_HOLE_S)
+    end_s = recording.time_s[holes[0]] if len(holes) else recording.duration_s
+    time_s = np.arange(0.0, end_s, 1.0)
+    return np.array(
         [
             np.interp(time_s, recording.time_s, recording.voltage_v),
             np.interp(time_s, recording.time_s, recording.current_a),
@@ -88,10 +90,6 @@ def _per_second(run: Run) -> FloatArray:
             np.interp(time_s, recording.time_s[known], run.truth[known]),
         ]
     )
-    after = np.searchsorted(recording.time_s, time_s)
-    hole_s = np.diff(recording.time_s, prepend=0.0)[np.minimum(after, len(recording.time_s) - 1)]
-    rows[:3, hole_s > _LONGEST_HOLE_S] = np.nan
-    return rows
 
 
 def _seen(
@@ -111,9 +109,9 @@ def _seen(
         played[:, row, : table.shape[1] - begin] = table[:, begin:]
 
     def within(bound: float) -> FloatArray:
-        # Half of the draws lie at the bounds: the sensors may be as bad as that.
+        # Most of the draws lie at the bounds: the sensors may be as bad as that.
         drawn = random.uniform(-bound, bound, count)
-        return np.where(random.random(count) < 0.5, np.sign(drawn) * bound, drawn)
+        return np.where(random.random(count) < 0.65, np.sign(drawn) * bound, drawn)
 
     bias_a, gain = within(CURRENT_BIAS_A), 1.0 + within(GAIN_ERROR)
     offset_v, offset_k = within(VOLTAGE_OFFSET_V), within(TEMPERATURE_OFFSET_K)

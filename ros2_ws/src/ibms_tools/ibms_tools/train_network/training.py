@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ibms_tools.train_network.model import ReadingNetwork, weigh
+from ibms_tools.train_network.model import ReadingNetwork, Weighing
 from ibms_tools.train_network.sequences import Sequences
 
 BIAS_A = 0.065  # sigma of evenly distributed +-110 mA
 BIAS_DRIFT_A = 0.01  # per square root of an hour
 SOC_DRIFT = 0.001  # per square root of an hour
-_BATCH = 96
+_BATCH = 64
 _STEEPEST = 1.0
 _CHECK_EVERY = 20
 _SETTLING_S = 600.0
@@ -43,27 +43,27 @@ class Filter:
     def __init__(self, capacity_ah: float, period_s: float) -> None:
         hours = period_s / _S_PER_H
         self.gain = hours / capacity_ah
-        self.bias_drift = BIAS_DRIFT_A**2 * hours
-        self.soc_drift = SOC_DRIFT**2 * hours
+        self.bias_drift_v = BIAS_DRIFT_A**2 * hours
+        self.soc_drift_v = SOC_DRIFT**2 * hours
         self.settling = round(_SETTLING_S / period_s)
 
     def told(
         self, network: ReadingNetwork, data: dict[str, Tensor], begin: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """State of charge and variance that the estimator says, (sequences, periods)."""
-        soc, log_std, log_common_std = network(data["features"])
-        return weigh(
-            soc,
-            log_std,
-            log_common_std,
+        reading, log_std, log_common_std = network(data["features"])
+        soc, variance = Weighing.apply(
+            reading,
+            torch.exp(2.0 * log_std),
             data["usable"],
             data["charge"],
             *begin,
             self.gain,
             BIAS_A,
-            self.bias_drift,
-            self.soc_drift,
+            self.bias_drift_v,
+            self.soc_drift_v,
         )
+        return soc, variance + torch.exp(2.0 * log_common_std)
 
     def weights(self, usable: Tensor) -> Tensor:
         """Of each period in the loss: little before the estimator has settled."""
