@@ -35,7 +35,9 @@ _UNTAUGHT_VOLTAGE_STD_V = 0.008
 _LARGEST_RESIDUAL_V = 0.015
 _COMPONENTS = 2
 _PATTERN_SPREAD = 1.5  # cells may age further than the teacher did on average
-_CAPACITY_SPREAD = 3.0  # one teacher shows how well its own capacity follows, not how cells differ
+# One teacher shows how closely its own capacity follows, not how cells differ.
+_CAPACITY_SPREAD = 3.0
+_LEAST_CAPACITY_STD = 0.02
 _SHAPED_SOC = 0.12  # below, the knee moves so far that it would rule all components
 _NEW_RANGE = 3.0  # standard deviations by which ageing parameters may leave zero
 _STARTS_SOC = (0.95, 0.8, 0.65)
@@ -144,7 +146,8 @@ def learn_ageing(new: ReferenceDischarge, later: Sequence[Window]) -> AgeingPatt
     shapes_v = np.linalg.lstsq(scores, change_v, rcond=None)[0]
     slopes = np.linalg.lstsq(scores, logarithm, rcond=None)[0]
     rest = float(np.std(logarithm - scores @ slopes))
-    return AgeingPattern(shapes_v, slopes, _CAPACITY_SPREAD * rest, _TAUGHT_VOLTAGE_STD_V)
+    spread = max(_CAPACITY_SPREAD * rest, _LEAST_CAPACITY_STD)
+    return AgeingPattern(shapes_v, slopes, spread, _TAUGHT_VOLTAGE_STD_V)
 
 
 def estimate_capacity(window: Window, reference: ReferenceDischarge) -> CapacityEstimate:

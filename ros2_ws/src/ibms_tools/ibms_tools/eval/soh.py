@@ -235,17 +235,19 @@ def soh_results(figures: Sequence[SohFigures], initial: int) -> list[Result]:
 
 
 def _show(console: Console, figures: Sequence[SohFigures]) -> None:
-    table = Table(title="Capacity from a window of a discharge, error in % of the capacity")
-    for column in ("cell", "window [%]", "ageing known from"):
+    table = Table(
+        title="Capacity from a window of a discharge, error in % of the capacity", padding=(0, 0)
+    )
+    for column in ("cell", "window", "taught by"):
         table.add_column(column)
-    for column in ("n", "refused", "RMSE", "mean", "max", "within 2 %", "within 2 sigma", "sigma"):
-        table.add_column(column, justify="right")
+    for column in ("n", "refused", "RMSE", "mean", "max", "in 2", "in 2 s", "sigma"):
+        table.add_column(column, justify="right", no_wrap=True)
     for one in figures:
         rmse, mean, largest, within, covered, sigma = one.values
         table.add_row(
             one.cell_id,
-            one.window.replace("_", " "),
-            one.teacher,
+            one.window.replace("_to_", "-"),
+            "-" if one.teacher == _UNTAUGHT else one.teacher,
             f"{len(one.errors)}",
             f"{one.refused}",
             f"{100 * rmse:.2f}",
@@ -256,6 +258,7 @@ def _show(console: Console, figures: Sequence[SohFigures]) -> None:
             f"{100 * sigma:.2f}",
         )
     console.print(table)
+    console.print("in 2: share within 2 %; in 2 s: share within twice the stated sigma, both in %")
 
 
 if __name__ == "__main__":

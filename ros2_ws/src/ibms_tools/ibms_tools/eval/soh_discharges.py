@@ -13,6 +13,7 @@ from ibms_edge.estimation.capacity import Window
 
 _LEAST_SAMPLES = 20
 _LOAD_SHARE = 0.9  # of the current of the discharge
+_ROUNDING_V = 1e-4  # files hold 2.70000005 V where the tester ended at 2.7 V
 
 
 def read_discharges(rows: Sequence[IndexRow], end_voltage_v: float) -> list[Window]:
@@ -54,7 +55,7 @@ def find_discharges(recording: Recording, end_voltage_v: float) -> list[Window]:
     for begin, end in edges.reshape(-1, 2):
         typical_a = np.median(current_a[begin:end])
         loaded = begin + np.flatnonzero(current_a[begin:end] < _LOAD_SHARE * typical_a)
-        ended = loaded[voltage_v[loaded] <= end_voltage_v]
+        ended = loaded[voltage_v[loaded] <= end_voltage_v + _ROUNDING_V]
         if not len(ended):
             continue
         part = slice(loaded[0], ended[0] + 1)
