@@ -204,7 +204,7 @@ def evaluate(
 
 
 def soh_results(figures: Sequence[SohFigures], initial: int) -> list[Result]:
-    """All figures; the target is on the root-mean-square error of the windows the issue names."""
+    """All figures; the target is on the root-mean-square error of the fixed windows."""
     results = []
     for one in figures:
         taught = one.teacher != _UNTAUGHT
@@ -225,7 +225,7 @@ def soh_results(figures: Sequence[SohFigures], initial: int) -> list[Result]:
             results.append(
                 Result(
                     f"{name}.{column}",
-                    None if np.isnan(value) else round(value, 4),
+                    None if np.isnan(value) else round(value, 5),
                     "1",
                     _TARGET if bounded else None,
                     context,
