@@ -3,9 +3,10 @@
 
     python -m ibms_tools.train_network --data DIR --cell config/cells/CELL.yaml --to config/networks
 
-Of each temperature one run is left out, by which the best state of the training is chosen; with
---half every second run, so that ``./ibms eval soc --role train --not-tuned-by`` judges by runs that
-nobody has learned from (they choose the best state all the same).
+Of each temperature one run is left out, by which the best state of the training and the scale of
+its sigma are chosen; with --half every second run, so that ``./ibms eval soc --role train
+--not-tuned-by`` judges by runs that it has not learned from (they choose state and scale all the
+same).
 """
 
 import argparse
@@ -105,18 +106,16 @@ def _train(
         return drawn
 
     begun_s = time.monotonic()
-    shown: list[training.Progress] = []
 
     def report(progress: training.Progress) -> None:
-        shown.append(progress)
         print(
             f"{time.monotonic() - begun_s:.0f} s, iteration {progress.iteration}: loss "
             f"{progress.loss:.3f}, of runs left out {progress.validation:.3f}, RMSE "
-            f"{100 * progress.rmse:.2f} %, {100 * progress.coverage:.0f} % within 2 sigma",
+            f"{100 * progress.rmse:.2f} %, error over sigma {progress.std_ratio:.2f}",
             flush=True,
         )
 
-    network = training.train(
+    trained = training.train(
         fresh,
         draw(held, _HELD_REPEATS),
         cell.capacity_ah,
@@ -127,8 +126,7 @@ def _train(
         _SEED,
         report,
     )
-    content = to_onnx(network)
-    best = min(shown, key=lambda progress: progress.validation)
+    content = to_onnx(trained.network)
     margin = _MARGIN * (np.array(highest) - np.array(lowest))
     description = Network(
         cell=cell.name,
@@ -144,9 +142,10 @@ def _train(
         sha256=hashlib.sha256(content).hexdigest(),
         source=(
             f"python -m ibms_tools.train_network: {len(learned)} runs with role train, best "
-            f"of {shown[-1].iteration} iterations by {len(held)} others; with sensors off at "
-            f"random, these: RMSE {100 * best.rmse:.2f} %, {100 * best.coverage:.0f} % within 2 "
-            f"sigma. Left out: {', '.join(Path(one.path).stem for one in held)}"
+            f"of {trained.validated.iteration} iterations by {len(held)} others; with sensors "
+            f"off at random, these: RMSE {100 * trained.validated.rmse:.2f} %, by these its "
+            f"sigma was raised by {trained.std_scale:g}. Left out: "
+            f"{', '.join(Path(one.path).stem for one in held)}"
         ),
     )
     text = yaml.safe_dump(

@@ -6,6 +6,7 @@ that ``ibms_edge.estimation.network`` runs with the readings: so the network lea
 readings are worth when there are hundreds of them in a row whose errors are alike.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class ReadingNetwork(nn.Module):
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
+        self._log_scale = 0.0
         self.unit = nn.GRU(len(mean), units, batch_first=True)
         self.reading = nn.Linear(units, READINGS)
         nn.init.zeros_(self.reading.weight)
@@ -45,12 +47,18 @@ class ReadingNetwork(nn.Module):
         """Readings of (sequences, periods, features): each (sequences, periods)."""
         hidden, _ = self.unit((features - self.mean) / self.std)
         raw = torch.tanh(self.reading(hidden))
-        soc = features[..., 0] + _FAR * raw[..., 0]
-        return soc, _STD_LOG + _STD_STEEP * raw[..., 1], _COMMON_LOG + _COMMON_STEEP * raw[..., 2]
+        factors, offsets = self.scales()
+        soc = features[..., 0] + factors[0] * raw[..., 0]
+        return soc, offsets[1] + factors[1] * raw[..., 1], offsets[2] + factors[2] * raw[..., 2]
+
+    def set_std_scale(self, scale: float) -> None:
+        """Multiply both sigmas by ``scale`` from now on."""
+        self._log_scale = math.log(scale)
 
     def scales(self) -> tuple[list[float], list[float]]:
         """Factors and offsets of the readings after tanh; to the first the rough charge comes."""
-        return [_FAR, _STD_STEEP, _COMMON_STEEP], [0.0, _STD_LOG, _COMMON_LOG]
+        logs = (_STD_LOG + self._log_scale, _COMMON_LOG + self._log_scale)
+        return [_FAR, _STD_STEEP, _COMMON_STEEP], [0.0, *logs]
 
 
 class Weighing(torch.autograd.Function):
@@ -81,7 +89,19 @@ class Weighing(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, by_soc: Tensor, by_variance: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients by reading and noise_v only: nothing else is learned."""
-        found = gradients(*ctx.kept, _double(by_soc), _double(by_variance))
+        states, reading, noise_v, usable, charge, gain, bias_drift_v, soc_drift_v = ctx.kept
+        found = gradients(
+            states,
+            reading,
+            noise_v,
+            usable,
+            charge,
+            gain,
+            bias_drift_v,
+            soc_drift_v,
+            _double(by_soc),
+            _double(by_variance),
+        )
         return _single(found[0]), _single(found[1]), *[None] * 8
 
 

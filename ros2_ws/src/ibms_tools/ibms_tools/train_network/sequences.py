@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.interpolate import RegularGridInterpolator
 
 from ibms_battery.cell import Cell
 from ibms_edge.estimation.network_file import Curves
@@ -25,6 +26,7 @@ _LONGEST_HOLE_S = 10.0  # of the record that a straight line may bridge
 _SHORTEST_S = 1500  # to the end of the run
 _RESTED_SHARE = 0.35  # of the sequences: begin with the run, after its rest
 _VOLTAGE_NOISE_V = 0.001
+_RESISTANCE_ERROR = 0.1  # cells of a type differ, and age
 _S_PER_H = 3600.0
 
 
@@ -49,7 +51,7 @@ def draw_sequences(
 ) -> Sequences:
     """``repeats`` sequences of each run, each with its own start and sensor errors."""
     parts = []
-    tabled = [_per_second(run) for run in runs]
+    tabled = [_per_second(run, curves) for run in runs]
     begin_rested = [int(random.binomial(repeats, _RESTED_SHARE)) for _ in tabled]
     for rested in (True, False):
         chosen, first = [], []
@@ -75,21 +77,25 @@ def draw_sequences(
     return Sequences(*(joined(name) for name in Sequences.__dataclass_fields__))  # type: ignore[arg-type]
 
 
-def _per_second(run: Run) -> FloatArray:
-    """Voltage, current, temperature, truth (4, seconds), until the first hole of the record."""
+def _per_second(run: Run, curves: Curves) -> FloatArray:
+    """Until the first hole of the record (5, seconds).
+
+    Rows: voltage, current, temperature, truth, and what of the voltage is over-voltage.
+    """
     recording = run.recording
     known = np.isfinite(run.truth)
     holes = np.flatnonzero(np.diff(recording.time_s) > _LONGEST_HOLE_S)
     end_s = recording.time_s[holes[0]] if len(holes) else recording.duration_s
     time_s = np.arange(0.0, end_s, 1.0)
-    return np.array(
-        [
-            np.interp(time_s, recording.time_s, recording.voltage_v),
-            np.interp(time_s, recording.time_s, recording.current_a),
-            np.interp(time_s, recording.time_s, recording.temperature_c),
-            np.interp(time_s, recording.time_s[known], run.truth[known]),
-        ]
+    voltage_v, current_a, temperature_c = (
+        np.interp(time_s, recording.time_s, values)
+        for values in (recording.voltage_v, recording.current_a, recording.temperature_c)
     )
+    truth = np.interp(time_s, recording.time_s[known], run.truth[known])
+    axes = (curves.temperatures_c, curves.soc_points)
+    within = [np.clip(x, at[0], at[-1]) for x, at in zip((temperature_c, truth), axes, strict=True)]
+    ocv_v = RegularGridInterpolator(axes, curves.ocv_v)(np.column_stack(within))
+    return np.array([voltage_v, current_a, temperature_c, truth, voltage_v - ocv_v])
 
 
 def _seen(
@@ -104,7 +110,7 @@ def _seen(
     """What the estimator would be shown of each table from its first second on."""
     count = len(tables)
     length = max(table.shape[1] - begin for table, begin in zip(tables, first, strict=True))
-    played = np.full((4, count, length), np.nan)
+    played = np.full((5, count, length), np.nan)
     for row, (table, begin) in enumerate(zip(tables, first, strict=True)):
         played[:, row, : table.shape[1] - begin] = table[:, begin:]
 
@@ -115,6 +121,7 @@ def _seen(
 
     bias_a, gain = within(CURRENT_BIAS_A), 1.0 + within(GAIN_ERROR)
     offset_v, offset_k = within(VOLTAGE_OFFSET_V), within(TEMPERATURE_OFFSET_K)
+    more = random.uniform(-_RESISTANCE_ERROR, _RESISTANCE_ERROR, count)
     right = random.random(count) < 0.2
     bias_a[right] = offset_v[right] = offset_k[right] = 0.0
     gain[right] = 1.0
@@ -124,14 +131,13 @@ def _seen(
     features, charge, truth, usable = [], [], [], []
     counted = np.zeros(count)
     for second in range(length):
-        voltage_v, current_a, temperature_c, soc = played[:, :, second]
+        voltage_v, current_a, temperature_c, soc, over_v = played[:, :, second]
         step_s = 1.0 if second else 0.0
         current_a = gain * current_a + bias_a
         noise_v = random.normal(0.0, _VOLTAGE_NOISE_V, count)
         counted += np.where(np.isfinite(current_a), current_a, 0.0) * step_s
-        found = shown.update(
-            voltage_v + offset_v + noise_v, temperature_c + offset_k, current_a, step_s
-        )
+        voltage_v = voltage_v + more * over_v + offset_v + noise_v
+        found = shown.update(voltage_v, temperature_c + offset_k, current_a, step_s)
         if found is None:
             continue
         there = found.usable & np.isfinite(soc)
