@@ -22,7 +22,7 @@ from ibms_battery.identification.plan import load_plan
 from ibms_battery.recording_index import find_columns
 from ibms_battery.recordings import Columns, RecordingError
 from ibms_battery.results import Result, measured, write
-from ibms_edge.estimation.registry import DEFAULT, ESTIMATORS, build_estimator
+from ibms_edge.estimation.registry import DEFAULT, ESTIMATORS, LEARNED, build_estimator
 from ibms_tools.eval.soc_joined import DRIFT_TARGET, SENSORS, joined_run, plant_run
 from ibms_tools.eval.soc_runs import EvaluationRun, halves, run_of_file, runs_of_folder
 from ibms_tools.eval.soc_scenarios import GROUPS, PROTOCOL, Scenario, draws
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         "--estimator",
         nargs="+",
         default=[DEFAULT],
-        choices=list(ESTIMATORS),
+        choices=[*ESTIMATORS, *LEARNED],
         help=f"one or several (default {DEFAULT})",
     )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
