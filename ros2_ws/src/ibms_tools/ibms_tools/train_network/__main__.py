@@ -145,7 +145,7 @@ def _train(
             f"of {trained.validated.iteration} iterations by {len(held)} others; with sensors "
             f"off at random, these: RMSE {100 * trained.validated.rmse:.2f} %, by these its "
             f"sigma was raised by {trained.std_scale:g}. Left out: "
-            f"{', '.join(Path(one.path).stem for one in held)}"
+            + ", ".join(f"{one.test} at {one.temperature_c:g} degC" for one in held)
         ),
     )
     text = yaml.safe_dump(
