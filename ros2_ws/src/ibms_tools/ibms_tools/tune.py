@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """``./ibms tune``: search the uncertainty of a cell file that makes the default estimator best.
 
-It plays every second train run of each temperature, each with the circuit identified without it
-(unless it is the only one there), under starts and sensor errors, and searches at random around the
-best setting found so far. The other runs, and all test runs, are left for ``./ibms eval soc``.
+It plays every second train run of each temperature, each with the circuit identified without it,
+under starts and sensor errors, and searches at random around the best setting found so far. The
+other runs, and all test runs, are left for ``./ibms eval soc``.
 """
 
 import argparse
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +24,7 @@ from ibms_battery.circuit import model_of
 from ibms_battery.configuration import ConfigurationError
 from ibms_battery.identification.cell_file import write_cell
 from ibms_battery.identification.checks import IdentificationError
-from ibms_battery.identification.identify import Identification, identify
+from ibms_battery.identification.identify import identify
 from ibms_battery.identification.plan import load_plan
 from ibms_battery.recordings import RecordingError
 from ibms_edge.estimation.adaptive import AdaptiveFilter
@@ -51,7 +50,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "offset_v": (2.3e-3, 2e-2),  # at least a sensor of +-4 mV
     "model_v": (1e-4, 5e-2),
     "load_before_h": (0.05, 3.0),
-    "bias_a": (2e-3, 0.2),
+    "bias_a": (0.02, 0.2),
     "bias_drift_a": (1e-4, 1.0),
     "resistance": (0.01, 0.6),
     "resistance_drift": (1e-4, 1.0),
@@ -87,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cell = load_cell(options.cell)
         identified = identify(load_plan(options.plan), options.data, cell.model)
         every = runs_of_folder(options.data, cell, ["train"], [])
-        candidates = candidates_of(every, identified)
+        # With a run in its own fit the voltage would be trusted too much.
+        candidates = [Candidate(one, identified.without(one.path)) for one in halves(every)[0]]
         names = ", ".join(one.run.path for one in candidates)
         console.print(f"{len(candidates)} runs: {names}")
         start = model_of(cell).uncertainty
@@ -99,20 +99,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ibms tune: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def candidates_of(every: Sequence[EvaluationRun], identified: Identification) -> list[Candidate]:
-    """Runs to tune by, each with the cell that never saw it.
-
-    The only run of a temperature stays in: without it, extrapolation would be judged.
-    """
-    count = Counter(one.temperature_c for one in every)
-    return [
-        Candidate(
-            one, identified.without(one.path) if count[one.temperature_c] > 1 else identified.cell
-        )
-        for one in halves(every)[0]
-    ]
 
 
 def search(

@@ -3,17 +3,15 @@
 
 import io
 from pathlib import Path
-from typing import cast
 
 import msgspec
 import numpy as np
 import pytest
 from rich.console import Console
 
-from ibms_battery.cell import Cell, load_cell
+from ibms_battery.cell import load_cell
 from ibms_battery.cell_model import Uncertainty
 from ibms_battery.circuit import build_circuit, model_of
-from ibms_battery.identification.identify import Identification
 from ibms_battery.recordings import FloatArray, Recording
 from ibms_edge.estimation.circuit_place import CircuitPlace
 from ibms_tools import tune
@@ -89,26 +87,6 @@ def test_runs_to_tune_by_and_to_judge_by_share_nothing() -> None:
     tuned, judged = halves(runs)
     assert [run.path for run in tuned] == ["25.0/0", "25.0/2", "0.0/0", "0.0/2"]
     assert [run.path for run in judged] == ["25.0/1", "0.0/1"]
-
-
-class WithoutOneRun:
-    """An identification that names the cell after the run that was left out."""
-
-    cell = CELL
-
-    def without(self, path: str) -> Cell:
-        return msgspec.structs.replace(CELL, name=path)
-
-
-def test_a_run_is_played_by_a_cell_that_never_saw_it_unless_it_is_alone() -> None:
-    one = candidate(20).run
-    places = [("25.0/a", 25.0), ("25.0/b", 25.0), ("0.0/c", 0.0)]
-    every = [EvaluationRun(one.run, path, "slow", warm) for path, warm in places]
-    found = tune.candidates_of(every, cast(Identification, WithoutOneRun()))
-    assert [(of.run.path, of.cell.name) for of in found] == [
-        ("25.0/a", "25.0/a"),
-        ("0.0/c", CELL.name),
-    ]
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
