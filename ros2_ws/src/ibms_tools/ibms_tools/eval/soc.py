@@ -196,6 +196,12 @@ def _cells(options: argparse.Namespace, cell: Cell) -> Callable[[EvaluationRun],
     """The cell file for a run: as given, or identified without it, with the given uncertainty."""
     if not options.cross_validate:
         return lambda _: cell
+    learned = [name for name in options.estimator if name in LEARNED]
+    if learned:
+        raise ValueError(
+            f"--cross-validate leaves a run out of the circuit, but the network of "
+            f"{', '.join(learned)} was trained with it; evaluate runs with role test"
+        )
     identified = identify(load_plan(options.cross_validate), options.data, cell.model)
     return lambda one: identified.without(one.path)
 

@@ -246,6 +246,11 @@ def swapped(values: FloatArray) -> FloatArray:
         (DRIVE, ["--initial-soc", "1.2"], "give --initial-soc"),
         (broken("ah", lambda ah: np.nan * ah), [], "no charge counter"),
         ({"t": DRIVE["t"], "v": DRIVE["v"]}, [], "has no column 'i'"),
+        (
+            DRIVE,
+            ["--cross-validate", "plan.yaml", "--estimator", "adaptive", "fused"],
+            "the network of fused was trained with it",
+        ),
     ],
 )
 def test_bad_input_is_named(
