@@ -50,16 +50,27 @@ class Progress:
         """
         lines: list[str] = []
         self.show(title, is_first=True)
-        with subprocess.Popen(
-            command,
-            cwd=directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        ) as process:
+        # Interrupted while it starts the command, Popen would leave it behind: hold Ctrl-C back.
+        interruptions: list[int] = []
+        usual = signal.signal(signal.SIGINT, lambda number, _: interruptions.append(number))
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError:
+            signal.signal(signal.SIGINT, usual)
+            raise
+        with process:
             try:
+                signal.signal(signal.SIGINT, usual)
+                if interruptions:
+                    signal.raise_signal(signal.SIGINT)
                 self._follow(title, process, lines, describe)
             except BaseException:
                 # Ctrl-C reaches only this process: end the command with all that it started.
