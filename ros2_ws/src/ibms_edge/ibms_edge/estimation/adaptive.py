@@ -34,15 +34,19 @@ from ibms_edge.estimation.cell_step import (
 from ibms_edge.estimation.circuit_place import CircuitPlace
 from ibms_edge.estimation.circuit_state import CircuitState
 from ibms_edge.estimation.estimator import Estimate
-from ibms_edge.estimation.first_voltage import Doubt, weigh
-from ibms_edge.estimation.open_circuit_start import polarisation_variances
+from ibms_edge.estimation.first_voltage import Doubt, FirstEstimate, weigh
+from ibms_edge.estimation.open_circuit_start import branch_under_load, polarisation_variances
 from ibms_edge.estimation.restart import check_snapshot, soc_std_after
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.intp]
+BoolArray = npt.NDArray[np.bool_]
 
 _S_PER_H = 3600.0
 _BLOCK = 1000
+_UNKNOWN_SOC_STD = 1.0  # flat over all charges
+_SURE_SOC_STD = 0.1
+_CONTRADICTION = 5.0  # standard deviations between a belief and the first voltage
 _WARM_C = 25.0
 _RESTED_V = 0.001  # polarisation left in a rested cell
 _CURRENT_NOISE = 0.002  # of the current, beyond bias: what its mean over a step may be off
@@ -112,25 +116,32 @@ class AdaptiveFilter:
     def start(self, soc: FloatArray, soc_std: FloatArray, rested: bool) -> None:
         """See ``Estimator``."""
         known = np.isfinite(soc) & np.isfinite(soc_std)
-        self._x[:] = 0.0
-        self._x[SOC] = np.where(known, soc, 0.5)
-        self._x[[RESISTANCE, CAPACITY]] = 1.0
-        self._p[:] = 0.0
+        self._forget(np.arange(len(soc)))
+        self._x[SOC] = np.where(known, soc, self._x[SOC])
+        self._p[pair(SOC, SOC)] = np.where(known, np.square(soc_std), self._p[pair(SOC, SOC)])
+        self._unrested[:] = 0.0 if rested else 1.0
+        self._new[:] = True
+        self._known[:] = known
+        self._innovation_v[:] = np.nan
+        self._ratio[:] = np.nan
+
+    def _forget(self, cells: IntArray) -> None:
+        """As if nothing had ever been known of ``cells``."""
+        self._x[:, cells] = 0.0
+        self._x[SOC, cells] = 0.5
+        for state in (RESISTANCE, CAPACITY):
+            self._x[state, cells] = 1.0
+        self._p[:, cells] = 0.0
         uncertainty = self._uncertainty
         for state, std in (
-            (SOC, np.where(known, soc_std, 1.0)),
+            (SOC, _UNKNOWN_SOC_STD),
             (BIAS, uncertainty.bias_a),
             (RESISTANCE, uncertainty.resistance),
             (TEMPERATURE, uncertainty.temperature_k),
             (CAPACITY, uncertainty.capacity),
             (OFFSET, uncertainty.offset_v),
         ):
-            self._p[pair(state, state)] = np.square(std)
-        self._unrested[:] = 0.0 if rested else 1.0
-        self._new[:] = True
-        self._known[:] = known
-        self._innovation_v[:] = np.nan
-        self._ratio[:] = np.nan
+            self._p[pair(state, state), cells] = std**2
 
     def update(
         self,
@@ -143,10 +154,13 @@ class AdaptiveFilter:
         np.copyto(self._temperature_c, temperature_c, where=np.isfinite(temperature_c))
         known = np.isfinite(current_a)
         measured = np.isfinite(voltage_v) & known
-        current = np.where(known, current_a, 0.0)
+        # What the sensor would show of no current.
+        current = np.where(known, current_a, self._x[BIAS])
         begins = self._new & measured
         usable = measured & ~begins
-        std_a = np.where(known, _CURRENT_NOISE * np.abs(current), self._circuit.capacity_ah)
+        std_a = _CURRENT_NOISE * np.abs(current)
+        if step_s > 0.0 and not known.all():
+            std_a = np.where(known, std_a, self._unknown_a(step_s))
         self._step(
             self._x,
             self._p,
@@ -167,42 +181,83 @@ class AdaptiveFilter:
         for cells in np.array_split(first, -(-len(first) // _BLOCK)) if len(first) else []:
             self._begin(cells, voltage_v[cells], current[cells])
 
+    def _unknown_a(self, step_s: float) -> FloatArray:
+        """Noise of an unknown current (cells,): one of an hour's charge may flow all the time.
+
+        Of the size that makes sigma grow by that charge in each step, whatever the steps are.
+        """
+        charge = step_s / _S_PER_H
+        soc_std = np.sqrt(self._p[pair(SOC, SOC)])
+        unknown: FloatArray = self._circuit.capacity_ah * np.sqrt(1.0 + 2.0 * soc_std / charge)
+        return unknown
+
     def _begin(self, cells: IntArray, voltage_v: FloatArray, current_a: FloatArray) -> None:
         """Weigh the first voltage of ``cells``; the other arrays hold these cells only."""
         circuit, uncertainty = self._circuit, self._uncertainty
         temperature_c = self._temperature_c[cells]
         cold_k = np.maximum(_WARM_C - temperature_c, 0.0)
         growth = np.exp(2.0 * uncertainty.cold_growth_per_k * cold_k)
-        soc = self._x[SOC, cells]
         # Who is met under load has been driven this way; after a rest the branch is not known.
-        hysteresis = np.where(self._unrested[1, cells] == 1.0, np.sign(current_a), 0.0)
-        soc_grid = np.linspace(0.0, 1.0, len(circuit.hysteresis_v))
-        branch_v = (1.0 - np.abs(hysteresis)) * np.interp(soc, soc_grid, circuit.hysteresis_v)
+        branch = branch_under_load(uncertainty, current_a)
+        hysteresis = np.where(self._unrested[1, cells] == 1.0, branch, 0.0)
         fast_v2, slow_v2 = _RESTED_V**2 + polarisation_variances(
             circuit, uncertainty, temperature_c, self._unrested[:, cells]
         )
-        first = weigh(
-            circuit,
-            soc,
-            np.sqrt(self._p[pair(SOC, SOC), cells]),
-            voltage_v,
-            temperature_c + self._x[TEMPERATURE, cells],
-            current_a - self._x[BIAS, cells],
-            hysteresis,
-            Doubt(
-                fast=fast_v2,
-                slow=slow_v2,
-                offset=self._p[pair(OFFSET, OFFSET), cells],
-                resistance=self._p[pair(RESISTANCE, RESISTANCE), cells],
-                sample=(uncertainty.voltage_v**2 + uncertainty.model_v**2) * growth + branch_v**2,
-            ),
+        sample_v2 = (uncertainty.voltage_v**2 + uncertainty.model_v**2) * growth
+
+        def weighed(of: BoolArray, soc: FloatArray, soc_v: FloatArray) -> FirstEstimate:
+            """First estimate of those ``of`` the cells from a belief (cells,) and its variance."""
+            at = cells[of]
+            grid = np.linspace(0.0, 1.0, len(circuit.hysteresis_v))
+            branch_v = (1.0 - np.abs(hysteresis)) * np.interp(soc, grid, circuit.hysteresis_v)
+            offset_v2 = self._p[pair(OFFSET, OFFSET), at]
+            shared = self._p[pair(SOC, OFFSET), at]
+            return weigh(
+                circuit,
+                soc[of],
+                np.sqrt(soc_v[of]),
+                voltage_v[of],
+                (temperature_c + self._x[TEMPERATURE, cells])[of],
+                (current_a - self._x[BIAS, cells])[of],
+                hysteresis[of],
+                Doubt(
+                    fast=fast_v2[of],
+                    slow=slow_v2[of],
+                    offset=offset_v2 - shared**2 / soc_v[of],
+                    offset_per_soc=shared / soc_v[of],
+                    resistance=self._p[pair(RESISTANCE, RESISTANCE), at],
+                    sample=(sample_v2 + branch_v**2)[of],
+                ),
+            )
+
+        # Kept from another pack, say: a belief that its first voltage rules out is none, and what
+        # else was known of such a cell neither.
+        everywhere, unknown = np.full(len(cells), 0.5), np.full(len(cells), _UNKNOWN_SOC_STD**2)
+        sure = self._p[pair(SOC, SOC), cells] < _SURE_SOC_STD**2
+        if sure.any():
+            told = weighed(sure, everywhere, unknown)
+            apart = np.abs(told.mean[0] - self._x[SOC, cells[sure]])
+            doubt_v = told.covariance[0, 0] + self._p[pair(SOC, SOC), cells[sure]]
+            self._forget(cells[sure][apart > _CONTRADICTION * np.sqrt(doubt_v)])
+        first = weighed(
+            np.ones(len(cells), np.bool_), self._x[SOC, cells], self._p[pair(SOC, SOC), cells]
         )
         states = (SOC, FAST, SLOW, OFFSET, RESISTANCE)
+        # The offset is only considered: what the voltage tells of it is not taken. Where the
+        # weighing leaves it more doubt than it has, its covariances are scaled to what it has.
+        offset_v2 = self._p[pair(OFFSET, OFFSET), cells]
+        place = states.index(OFFSET)
+        scale = np.sqrt(np.minimum(1.0, offset_v2 / first.covariance[place, place]))
         for a, row in enumerate(states):
             for b, column in enumerate(states[a:], a):
-                # The offset is only considered: what the voltage tells of it is not taken.
-                if row != OFFSET or column != OFFSET:
+                if OFFSET in (row, column):
+                    self._p[pair(row, column), cells] = scale * first.covariance[a, b]
+                else:
                     self._p[pair(row, column), cells] = first.covariance[a, b]
+            # They came from counting with all else before; kept, they would be too large now.
+            for column in (BIAS, TEMPERATURE, CAPACITY):
+                self._p[pair(row, column), cells] = 0.0
+        self._p[pair(OFFSET, OFFSET), cells] = offset_v2
         self._x[SOC, cells], self._x[FAST, cells], self._x[SLOW, cells] = first.mean[:3]
         self._x[RESISTANCE, cells] += first.mean[-1]
         self._x[HYSTERESIS, cells] = hysteresis
@@ -278,6 +333,8 @@ class AdaptiveFilter:
         self.start(np.where(met, states[SOC], nothing), np.where(met, std, nothing), rested=False)
         drifts = {BIAS: self._noise.bias_a, RESISTANCE: self._noise.resistance}
         drifts |= {TEMPERATURE: self._noise.temperature_k, CAPACITY: self._noise.capacity}
+        # The offset is still the same one: what it did to the charge it does not do anew.
+        self._p[pair(SOC, OFFSET), met] = covariance[pair(SOC, OFFSET), met]
         for row in _SLOW:
             self._x[row, met] = states[row, met]
             place = pair(row, row)

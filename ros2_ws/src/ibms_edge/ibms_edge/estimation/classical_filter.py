@@ -26,6 +26,7 @@ from ibms_edge.estimation.circuit_state import CircuitState
 from ibms_edge.estimation.estimator import Estimate
 from ibms_edge.estimation.open_circuit_start import (
     UNKNOWN_SOC_STD,
+    branch_under_load,
     polarisation_variances,
     soc_of_first_voltage,
 )
@@ -121,8 +122,10 @@ class ClassicalFilter(ABC):
         self._hysteresis = moved * self._hysteresis + (1.0 - moved) * np.sign(current)
         noise = np.empty((len(current), STATES))
         noise[:, SOC] = self._tuning.soc**2 * step_s
-        # An unknown current may have been any up to one of an hour's discharge.
-        noise[:, SOC] += np.where(flows, 0.0, (charge_gain * self._circuit.capacity_ah) ** 2)
+        # An unknown current may have been one of an hour's charge, all the time: sigma grows by it.
+        unknown = charge_gain * self._circuit.capacity_ah
+        grown = unknown * (unknown + 2.0 * np.sqrt(self._p[:, SOC, SOC]))
+        noise[:, SOC] += np.where(flows, 0.0, grown)
         noise[:, FAST:] = (self._tuning.polarisation_v**2 * step_s * growth)[:, np.newaxis]
         self._predict(place, current, charge_gain, step_s, noise)
 
@@ -171,7 +174,8 @@ class ClassicalFilter(ABC):
             self._p[begins, state, state] += variance[begins]
         # Who is met under load has been driven this way; after a rest the branch is not known.
         driven = begins & (self._unrested[1] == 1.0)
-        self._hysteresis = np.where(driven, np.sign(current_a), self._hysteresis)
+        branch = branch_under_load(uncertainty, current_a)
+        self._hysteresis = np.where(driven, branch, self._hysteresis)
         unknown = begins & ~self._known
         soc, std = soc_of_first_voltage(
             circuit,

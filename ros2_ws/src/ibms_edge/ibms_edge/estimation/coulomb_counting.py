@@ -13,6 +13,7 @@ from ibms_edge.estimation.circuit_state import CircuitState
 from ibms_edge.estimation.estimator import Estimate
 from ibms_edge.estimation.open_circuit_start import (
     UNKNOWN_SOC_STD,
+    branch_under_load,
     polarisation_variances,
     soc_of_first_voltage,
 )
@@ -79,7 +80,9 @@ class CoulombCounter:
         """Start ``cells`` from their first voltage; the other arrays hold these cells only."""
         temperature_c = self._temperature_c[cells]
         unrested = np.full((2, len(voltage_v)), 0.0 if self._rested else 1.0)
-        hysteresis = np.zeros(len(voltage_v)) if self._rested else np.sign(current_a)
+        hysteresis = np.zeros(len(voltage_v))
+        if not self._rested:
+            hysteresis = branch_under_load(self._uncertainty, current_a)
         polarisation = polarisation_variances(
             self._circuit, self._uncertainty, temperature_c, unrested
         )

@@ -15,13 +15,16 @@ from ibms_battery.circuit import Circuit
 
 FloatArray = npt.NDArray[np.float64]
 
+_OFFSET = 3  # place in means and covariances
+
 
 class Doubt(NamedTuple):
     """Variances of what may lie between a voltage and the table [V^2], each (cells,)."""
 
     fast: FloatArray
     slow: FloatArray
-    offset: FloatArray  # that all voltages share
+    offset: FloatArray  # that all voltages share; given the charge
+    offset_per_soc: FloatArray  # [V]: expected of it where the charge is more than believed
     resistance: FloatArray  # [1]: of the factor of the drop
     sample: FloatArray  # and all else
 
@@ -67,12 +70,15 @@ def weigh(
     i = current_a[:, np.newaxis]
     i0 = circuit.activation_current_a
     drop_v = at(circuit.ohmic_ohm) * i + at(circuit.activation_ohm) * i0 * np.arcsinh(i / i0)
+    offset_v = doubt.offset_per_soc[:, np.newaxis] * (grid - soc[:, np.newaxis])
     rest_v = voltage_v[:, np.newaxis] - (
-        at(circuit.ocv_v) + circuit.hysteresis_v * hysteresis[:, np.newaxis] + drop_v
+        at(circuit.ocv_v) + circuit.hysteresis_v * hysteresis[:, np.newaxis] + drop_v + offset_v
     )
     resistance_v2 = doubt.resistance[:, np.newaxis] * drop_v**2
     known = (doubt.fast + doubt.slow + doubt.offset + doubt.sample)[:, np.newaxis]
     total = known + resistance_v2
+    # A belief narrower than the grid would collapse onto one of its points.
+    soc_std = np.maximum(soc_std, 0.5 * (grid[1] - grid[0]))
     belief = ((grid - soc[:, np.newaxis]) / soc_std[:, np.newaxis]) ** 2
     logarithm = -0.5 * (rest_v**2 / total + np.log(total) + belief)
     weight = np.exp(logarithm - logarithm.max(axis=1, keepdims=True))
@@ -82,6 +88,7 @@ def weigh(
     causes = [doubt.fast, doubt.slow, doubt.offset]
     means = [np.broadcast_to(grid, rest_v.shape)]
     means += [cause[:, np.newaxis] * rest_v / total for cause in causes]
+    means[_OFFSET] = means[_OFFSET] + offset_v
     means.append(doubt.resistance[:, np.newaxis] * drop_v * rest_v / total)
     size = len(means)
     mean = np.array([(weight * one).sum(axis=1) for one in means])

@@ -11,6 +11,7 @@ from ibms_edge.estimation.circuit_place import CircuitPlace
 FloatArray = npt.NDArray[np.float64]
 
 UNKNOWN_SOC_STD = 12.0**-0.5  # of a charge of which nothing is known
+_SURE_OF_BIAS = 2.0
 _WARM_C = 25.0
 _LEAST_SLOPE_V = 1e-3
 
@@ -31,6 +32,15 @@ def polarisation_variances(
     typical = [place.typical_ohm(table) for table in (circuit.fast_ohm, circuit.slow_ohm)]
     variances: FloatArray = np.square(unrested * before_a * np.array(typical))
     return variances
+
+
+def branch_under_load(uncertainty: Uncertainty, current_a: FloatArray) -> FloatArray:
+    """Hysteresis of cells that are met under load: they have been driven the way the current flows.
+
+    0, so that the branch is in doubt, where the current may be the sensor's bias.
+    """
+    flows = np.abs(current_a) > _SURE_OF_BIAS * uncertainty.bias_a
+    return np.where(flows, np.sign(current_a), 0.0)
 
 
 def soc_of_first_voltage(

@@ -19,8 +19,22 @@ CURRENT_A = -3.0
 ONE = np.ones(1)
 
 
-def shares(fast: float, slow: float, offset: float, resistance: float, sample: float) -> Doubt:
-    return Doubt(fast * ONE, slow * ONE, offset * ONE, resistance * ONE, sample * ONE)
+def shares(
+    fast: float,
+    slow: float,
+    offset: float,
+    resistance: float,
+    sample: float,
+    offset_per_soc: float = 0.0,
+) -> Doubt:
+    return Doubt(
+        fast=fast * ONE,
+        slow=slow * ONE,
+        offset=offset * ONE,
+        offset_per_soc=offset_per_soc * ONE,
+        resistance=resistance * ONE,
+        sample=sample * ONE,
+    )
 
 
 def weigh_one(
@@ -78,6 +92,37 @@ def test_equals_random_drawing(seed: int, random_cell: RandomCell) -> None:
     assert (found - covariance) / np.outer(scale, scale) == pytest.approx(
         np.zeros((5, 5)), abs=0.04
     )
+
+
+def test_an_offset_that_goes_with_the_charge_is_no_news(random_cell: RandomCell) -> None:
+    """Known to 0.01, and the offset known to be what a charge further up would show."""
+    circuit = build_circuit(random_cell(6))
+    grid, rest_v, drop_v = voltages(circuit)
+    shown_v = rest_v + drop_v
+    slope_v = float(np.interp(0.51, grid, shown_v) - np.interp(0.5, grid, shown_v)) / 0.01
+    voltage_v = float(np.interp(0.5, grid, shown_v))
+    free, _ = weigh_one(circuit, 0.51, 0.01, voltage_v, shares(1e-8, 1e-8, 1e-8, 1e-8, 1e-6))
+    tied, covariance = weigh_one(
+        circuit, 0.51, 0.01, voltage_v, shares(1e-8, 1e-8, 1e-4, 1e-8, 1e-6, -slope_v)
+    )
+    assert free[0] == pytest.approx(0.5, abs=0.003)
+    assert tied[0] == pytest.approx(0.51, abs=0.003)
+    assert np.sqrt(covariance[0, 0]) > 0.008
+
+
+@pytest.mark.parametrize("soc_std", [0.0, 1e-4, 1e-3])
+def test_a_sure_belief_stays_between_the_points_of_the_grid(
+    soc_std: float, random_cell: RandomCell
+) -> None:
+    circuit = build_circuit(random_cell(7))
+    grid, rest_v, drop_v = voltages(circuit)
+    soc = 0.5 + 0.3 * float(grid[1])
+    voltage_v = float(np.interp(soc, grid, rest_v + drop_v))
+    mean, covariance = weigh_one(
+        circuit, soc, soc_std, voltage_v, shares(1e-2, 1e-2, 1e-4, 1e-2, 1.0)
+    )
+    assert mean[0] == pytest.approx(soc, abs=0.1 * float(grid[1]))
+    assert np.sqrt(covariance[0, 0]) > 0.3 * float(grid[1])
 
 
 def test_a_sure_voltage_gives_the_charge_whatever_was_believed(random_cell: RandomCell) -> None:
