@@ -151,7 +151,7 @@ class BmsNode(LifecycleNode, Generic[P]):
     def listen(self, topic: str, handler: Handler, freshness_s: float | None = None) -> Input:
         """Subscribe to a topic of the manifest.
 
-        Messages whose ``boot_ns`` is older than ``freshness_s`` (or lies in the future) are counted
+        Messages whose ``boot_ns`` is older than ``freshness_s``, or lies in the future, are counted
         and dropped. The handler runs only while the node is active; what came before on a topic
         that keeps samples for latecomers is handed over with the activation.
         """
@@ -215,11 +215,13 @@ class BmsNode(LifecycleNode, Generic[P]):
                 source.held.append(message)
             return
         source.received += 1
+        age_ns = self.clock.boot_ns() - message.boot_ns
+        is_late = source.freshness_ns is not None and age_ns > source.freshness_ns
+        # A stamp of the future would look fresh until its time has come.
+        if is_late or age_ns < -_FUTURE_TOLERANCE_NS:
+            source.stale += 1
+            return
         if source.freshness_ns is not None:
-            age_ns = self.clock.boot_ns() - message.boot_ns
-            if not -_FUTURE_TOLERANCE_NS <= age_ns <= source.freshness_ns:
-                source.stale += 1
-                return
             source.oldest_ns = max(source.oldest_ns, age_ns)
         source.handler(message)
 

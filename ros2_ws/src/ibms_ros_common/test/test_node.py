@@ -204,6 +204,17 @@ def test_stale_and_future_messages_are_counted_and_dropped(node: Sample) -> None
     assert source.oldest_ns == 100 * MS
 
 
+def test_a_stamp_of_the_future_is_dropped_where_age_does_not_count_either(node: Sample) -> None:
+    start(node)
+    heard: list[int] = []
+    source = node.listen("switch/state", lambda message: heard.append(message.boot_ns))
+    now_ns = node.clock.boot_ns()
+    for age_ms in [0, 5_000, -1, -50]:
+        node.receive(source, Message(now_ns - age_ms * MS))
+    assert heard == [now_ns, now_ns - 5_000 * MS, now_ns + MS]
+    assert source.stale == 1
+
+
 def test_nothing_is_heard_or_said_while_inactive(node: Sample, sent: list[tuple[str, Any]]) -> None:
     node.trigger_configure()
     source = node.inputs["cells/state"]

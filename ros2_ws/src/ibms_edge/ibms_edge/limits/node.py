@@ -60,7 +60,7 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
         curves = load_curves(config / "limits" / f"{pack.cell}.yaml", self._cell)
         self._limits = PowerLimits(self._cell, pack.parallel, curves)
         self._cells: CellStates | None = None
-        self._incomplete = 0
+        self._incomplete = self._unusable = 0
         self._status: ProtectionStatus | None = None
         self._state: PackState | None = None
         self._switches: SwitchState | None = None
@@ -84,7 +84,10 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
             self._incomplete += 1
 
     def _on_power(self, message: PackPower) -> None:
-        self._power = message
+        if _is_usable(message):
+            self._power = message
+        else:
+            self._unusable += 1
 
     def _on_state(self, message: PackState) -> None:
         self._state = message
@@ -173,12 +176,27 @@ class PowerLimitsNode(BmsNode[PowerLimitsParameters]):
             discharge_current_a=self._last.discharge_current_a,
             limited_by=self._last.limited_by.name.lower(),
             incomplete=self._incomplete,
+            unusable_predictions=self._unusable,
             predicted=self._prediction(self.clock.boot_ns()) is not None,
         )
         if self._last.limited_by is LimitedBy.INPUT_STALE:
             status.report(WARN, "inputs are stale, limits are zero")
         elif self._last.limited_by is LimitedBy.FAULT:
             status.report(WARN, f"reduced by {_faults(self._status)}")
+
+
+def _is_usable(power: PackPower) -> bool:
+    """Whether a prediction tells its ten seconds in finite currents."""
+    fields = (
+        power.charge_current_a,
+        power.discharge_current_a,
+        power.charge_limited_by,
+        power.discharge_limited_by,
+    )
+    horizons = list(power.horizon_s)
+    if _HORIZON_S not in horizons or any(len(field) != len(horizons) for field in fields):
+        return False
+    return bool(np.isfinite([*power.charge_current_a, *power.discharge_current_a]).all())
 
 
 def _opens(status: ProtectionStatus) -> bool:

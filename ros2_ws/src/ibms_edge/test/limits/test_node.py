@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ibms_battery.clock import NS_PER_S
 from ibms_battery.pack import Pack, StringOfCells
 from ibms_edge.limits.node import PowerLimitsNode
 from ibms_msgs.msg import (
@@ -214,6 +215,43 @@ def test_a_prediction_never_raises_a_limit_nor_stops_a_pack_that_it_does_not_kno
     assert run_with(alone, predicted(1e6), 12.0).discharge_current_a == own
     unknown = predicted(0.0, PackPower.LIMIT_UNKNOWN)
     assert run_with(alone, unknown, 2.0).discharge_current_a == own
+
+
+def spoilt(what: str) -> PackPower:
+    message = predicted(5.0)
+    if what == "horizon":
+        message.horizon_s = array("f", [2.0, 11.0, 30.0, inf])
+    elif what == "length":
+        message.charge_limited_by = array("B", [1])
+    else:
+        message.discharge_current_a = array("f", [1e3, nan, 0.0, 0.0])
+    return message
+
+
+@pytest.mark.parametrize("what", ["horizon", "length", "nan"])
+def test_a_prediction_that_cannot_be_used_is_counted_and_the_curves_decide(
+    start: Start, what: str
+) -> None:
+    alone = start(PowerLimitsNode)
+    alone.run(12.0)
+    own = alone.newest("pack/limits").discharge_current_a
+    assert run_with(alone, spoilt(what), 2.0).discharge_current_a == own
+    status = Status()
+    alone.node._report(status)
+    assert status.values["unusable_predictions"] == "20"
+
+
+@pytest.mark.parametrize("topic", ["cells/state", "pack/state", "protection/status"])
+def test_what_comes_from_the_future_is_no_input(start: Start, topic: str) -> None:
+    """Else one wrong stamp would look fresh for as long as it lies ahead."""
+    alone = start(PowerLimitsNode)
+    alone.run(12.0)
+    ahead = dict(alone.healthy())[topic]
+    ahead.boot_ns = alone.clock.boot_ns() + 3600 * NS_PER_S
+    alone.node.receive(alone.node.inputs.pop(topic), ahead)
+    alone.run(1.0)
+    limits = alone.newest("pack/limits")
+    assert (limits.discharge_current_a, limits.limited_by) == (0.0, PackLimits.LIMIT_INPUT_STALE)
 
 
 def test_the_causes_of_a_prediction_are_those_of_a_limit() -> None:
