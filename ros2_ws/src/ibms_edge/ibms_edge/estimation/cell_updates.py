@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cell models adopted while running: what is accepted, what is kept, what is rolled back. No ROS.
 
+Every model is held against the configured one, so that many small steps lead no further than one.
+
 A model that was adopted is on trial. It is rolled back when the voltages contradict it clearly more
 than the one before: when the median over the cells of their mean innovation ratios is above 3 and
-more than twice what it was with the one before. It has proved itself when that has not happened
-in ten minutes in which current flowed: a rest shows little of a circuit.
+more than twice what it was with the one before. A filter may also give way to a wrong model, by
+moving the charge: it is rolled back as well when cells whose charge was known have moved away from
+it, beyond what flowed, by more than three sigma and 2 %. It has proved itself when neither has
+happened in ten minutes in which current flowed: a rest shows little of a circuit.
 """
 
 from enum import Enum, auto
@@ -20,15 +24,21 @@ from ibms_battery.configuration import ConfigurationError
 from ibms_edge.estimation.circuit_place import CircuitPlace, FloatArray
 
 SCHEMA = 1
-LARGEST_TEXT = 4 * 1024 * 1024
+LARGEST_TEXT = 64 * 1024  # a shipped file has 10 KB
 _CAPACITY = 0.3
-_FACTOR = 5.0
+_RESISTANCE = (0.4, 3.0)  # of the configured one: the lowest and the highest
+_TIME_FACTOR = 5.0
 _UNCERTAINTY_FACTOR = 10.0
-_OCV_SHARE = 0.05  # of the cell's voltage range
+_OCV_SHARE = 0.02  # of the cell's voltage range
+# A configured cell without an identified model is known by its rated data only.
+_RATED_RESISTANCE, _RATED_OCV_SHARE = (0.2, 5.0), 0.05
 _LOWEST_SOC = 0.1  # below, a small change of the convention moves the voltage far
 _TRIAL_S = 600.0
 _WORSE = 2.0
 _CLEARLY = 3.0
+_KNOWN_STD = 0.03  # a charge less certain than this tells nothing of a model
+_MOVED_SIGMAS, _MOVED = 3.0, 0.02
+_COUNTED_S = 3600.0  # longer, the bias of the current sensor would show
 # Everything but what a model is identified with. Protection, limits and charging read the
 # configured file themselves; a model for other limits is a model for another cell.
 _FIXED = (
@@ -54,6 +64,23 @@ class Verdict(Enum):
     WORSE = auto()
 
 
+class _Charge:
+    """Where the charge of cells (cells,) should be by counting, since a model was adopted."""
+
+    def __init__(self, soc: FloatArray, soc_std: FloatArray) -> None:
+        self._soc = soc.copy()
+        self._allowed = max(_MOVED_SIGMAS * _median(soc_std, np.inf), _MOVED)
+        self._counted_s = 0.0
+
+    def is_left(self, soc: FloatArray, flowed: FloatArray, step_s: float) -> bool:
+        """Whether the estimate has moved away, after ``flowed`` [1] of charge in this step."""
+        self._counted_s += step_s
+        self._soc += flowed
+        if self._counted_s > _COUNTED_S:
+            return False
+        return _median(np.abs(soc - self._soc), 0.0) > self._allowed
+
+
 class _Kept(msgspec.Struct, frozen=True):
     schema: int
     active: str  # text of a cell file; empty: the configured one
@@ -77,6 +104,7 @@ class CellUpdates:
         self._refused_version = 0  # highest that was rolled back
         self._trial_s: float | None = None
         self._baseline = 1.0
+        self._charge: _Charge | None = None
         self.active = configured
 
     @property
@@ -89,16 +117,25 @@ class CellUpdates:
         """Whether the model in use may still be rolled back by itself."""
         return self._trial_s is not None
 
-    def update(self, text: str, ratio: float) -> Cell:
+    def update(
+        self, text: str, ratio: float, soc: FloatArray | None = None, std: FloatArray | None = None
+    ) -> Cell:
         """Adopt the cell described by ``text``; it is on trial from now on.
 
         Args:
             text: a cell file.
             ratio: median over the cells of their mean innovation ratios with the model in use.
+            soc: states of charge (cells,) at this moment, NaN where unknown; None: not watched.
+            std: their standard deviations.
 
         Raises:
             RefusedError: if it is not adopted; nothing has changed then.
         """
+        if self._trial_s is not None:
+            raise RefusedError(
+                f"version {self.version} is on trial for another {_TRIAL_S - self._trial_s:.0f} s "
+                "in which current flows; wait, or end the trial by roll_back_cell_model"
+            )
         cell = read_cell(text)
         check_fit(self._configured, self.active, cell)
         version = model_of(cell).version
@@ -111,6 +148,9 @@ class CellUpdates:
         self.active = cell
         self._trial_s = 0.0
         self._baseline = ratio if ratio == ratio else 1.0
+        self._charge = None
+        if soc is not None and std is not None and _median(std, np.inf) < _KNOWN_STD:
+            self._charge = _Charge(soc, std)
         return cell
 
     def roll_back(self) -> Cell:
@@ -123,27 +163,44 @@ class CellUpdates:
             raise RefusedError("there is no model to return to: none was updated since")
         self._refused_version = max(self._refused_version, self.version)
         self._active_text, self._previous_text = self._previous_text, None
-        self._trial_s = None
+        self._trial_s = self._charge = None
         self.active = self._cell(self._active_text)
         return self.active
 
-    def judge(self, ratio: float, current_flows: bool, step_s: float) -> Verdict:
+    def judge(
+        self,
+        ratio: float,
+        current_flows: bool,
+        step_s: float,
+        soc: FloatArray | None = None,
+        flowed: FloatArray | None = None,
+    ) -> Verdict:
         """Judge the trial, if there is one; after ``WORSE`` call ``roll_back``.
 
         Args:
             ratio: as for ``update``, begun anew with the update.
             current_flows: whether this step can show anything of the circuit.
             step_s: time since the last call [s].
+            soc: states of charge now (cells,), as for ``update``.
+            flowed: charge that flowed in this step over the capacity [1] (cells,), the sensor's
+                bias taken off; NaN where unknown.
         """
         if self._trial_s is None:
             return Verdict.OPEN
         if ratio > max(_WORSE * self._baseline, _CLEARLY):
             return Verdict.WORSE
+        if (
+            self._charge is not None
+            and soc is not None
+            and flowed is not None
+            and self._charge.is_left(soc, flowed, step_s)
+        ):
+            return Verdict.WORSE
         if current_flows:
             self._trial_s += step_s
         if self._trial_s < _TRIAL_S:
             return Verdict.OPEN
-        self._trial_s = None
+        self._trial_s = self._charge = None
         return Verdict.PROVED
 
     def encode(self) -> bytes:
@@ -218,7 +275,7 @@ def check_fit(configured: Cell, active: Cell, new: Cell) -> None:
             f"capacity_ah: must lie within {_CAPACITY:.0%} of the configured "
             f"{configured.capacity_ah:g} A h, found {new.capacity_ah:g}"
         )
-    _check_tables(active, new)
+    _check_tables(configured, new)
 
 
 def _check_tables(old: Cell, new: Cell) -> None:
@@ -226,18 +283,22 @@ def _check_tables(old: Cell, new: Cell) -> None:
     low_c = max(before.first_temperature_c, after.first_temperature_c)
     high_c = min(_last_temperature_c(before), _last_temperature_c(after))
     if low_c > high_c:
-        raise RefusedError("model.temperatures_c: has no temperature in common with that in use")
+        raise RefusedError("model.temperatures_c: has no temperature in common with the configured")
     temperatures_c = np.linspace(low_c, high_c, 8)
     socs = np.linspace(_LOWEST_SOC, 1.0, 19)[:, np.newaxis] * np.ones(len(temperatures_c))
     places = [CircuitPlace(circuit, temperatures_c) for circuit in (before, after)]
-    allowed_v = _OCV_SHARE * (old.maximum_voltage_v - old.minimum_voltage_v)
+    rated = old.model is None
+    ocv_share, (lowest, highest) = (
+        (_RATED_OCV_SHARE, _RATED_RESISTANCE) if rated else (_OCV_SHARE, _RESISTANCE)
+    )
+    allowed_v = ocv_share * (old.maximum_voltage_v - old.minimum_voltage_v)
     old_v, new_v = (
         place.table(circuit.ocv_v, socs)
         for place, circuit in zip(places, (before, after), strict=True)
     )
     _refuse_where(
         np.abs(new_v - old_v) > allowed_v,
-        f"the open-circuit voltage differs by more than {allowed_v * 1e3:.0f} mV from that in use",
+        f"the open-circuit voltage is more than {allowed_v * 1e3:.0f} mV off the configured",
         socs,
         temperatures_c,
     )
@@ -250,21 +311,22 @@ def _check_tables(old: Cell, new: Cell) -> None:
             for place, circuit in zip(places, (before, after), strict=True)
         )
         _refuse_where(
-            (new_ohm > _FACTOR * old_ohm) | (new_ohm * _FACTOR < old_ohm),
-            f"the {name} is beyond {1 / _FACTOR:g} to {_FACTOR:g} times that in use",
+            (new_ohm > highest * old_ohm) | (new_ohm < lowest * old_ohm),
+            f"the {name} is beyond {lowest:g} to {highest:g} times the configured",
             socs,
             temperatures_c,
         )
     for name, table in (("fast", "fast_s"), ("slow", "slow_s")):
         ratio = getattr(after, table) / getattr(before, table)
-        if not 1.0 / _FACTOR <= ratio <= _FACTOR:
+        if not 1.0 / _TIME_FACTOR <= ratio <= _TIME_FACTOR:
             raise RefusedError(
-                f"model.{name}.time_constant_s: beyond {1 / _FACTOR:g} to {_FACTOR:g} times that "
-                f"in use ({getattr(before, table):g} s), found {getattr(after, table):g} s"
+                f"model.{name}.time_constant_s: beyond {1 / _TIME_FACTOR:g} to {_TIME_FACTOR:g} "
+                f"times the configured ({getattr(before, table):g} s), found "
+                f"{getattr(after, table):g} s"
             )
     if (np.abs(after.hysteresis_v) > np.abs(before.hysteresis_v).max() + allowed_v).any():
         raise RefusedError(
-            f"model.hysteresis.voltage_v: more than {allowed_v * 1e3:.0f} mV above that in use"
+            f"model.hysteresis.voltage_v: more than {allowed_v * 1e3:.0f} mV above the configured"
         )
     if old.model is None:
         return  # the doubt about a model of rated data alone is no measure
@@ -276,8 +338,15 @@ def _check_tables(old: Cell, new: Cell) -> None:
         ):
             raise RefusedError(
                 f"model.uncertainty.{name}: beyond {1 / _UNCERTAINTY_FACTOR:g} to "
-                f"{_UNCERTAINTY_FACTOR:g} times that in use ({was_value:g}), found {now_value:g}"
+                f"{_UNCERTAINTY_FACTOR:g} times the configured ({was_value:g}), found "
+                f"{now_value:g}"
             )
+
+
+def _median(values: FloatArray, otherwise: float) -> float:
+    """Of the finite values."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else otherwise
 
 
 def _refuse_where(

@@ -31,7 +31,7 @@ class EstimateKeeper:
 
     def __init__(self, path: Path, owner: Owner, capacity_c: float) -> None:
         self._file = KeptFile(path)
-        self._owner = owner
+        self.owner = owner
         self._capacity_c = capacity_c
         self._ignored = ""
         self._memory: Memory | None = None
@@ -49,7 +49,7 @@ class EstimateKeeper:
         self._ignored = self._file.problem  # told on, though the next write succeeds
         if data is not None:
             try:
-                self._memory = decode(data, self._owner)
+                self._memory = decode(data, self.owner)
             except ForeignMemoryError as error:
                 self._ignored = f"{self._file.path}: {error}; it is ignored"
         self._file.start()
@@ -84,7 +84,7 @@ class EstimateKeeper:
 
     def keep(self, estimator: Estimator, now: Moment) -> None:
         """Have the state written soon."""
-        memory = Memory(self._owner, now, estimator.snapshot())
+        memory = Memory(self.owner, now, estimator.snapshot())
         self._file.keep(lambda: encode(memory))
 
 

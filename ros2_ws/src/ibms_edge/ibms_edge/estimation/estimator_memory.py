@@ -14,7 +14,7 @@ from ibms_edge.estimation.charge_counter import begun_anew
 
 FloatArray = npt.NDArray[np.float64]
 
-SCHEMA = 1
+SCHEMA = 2
 _LONGEST_GAP_S = 3600.0
 _LONGEST_AWAY_S = 5 * 365 * 86_400.0
 _CLOCK_TOLERANCE_S = 60.0
@@ -34,6 +34,7 @@ class Owner:
     chemistry: str
     estimator: str
     cells: int
+    capacity_ah: float  # of the description, to which factors refer
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class CellFigures:
         ratio: FloatArray,
     ) -> None:
         """Fill in all arrays but what the AFE says of its bleeding; ``ratio`` is the mean one."""
-        known = np.isfinite(estimate.soc)
+        known = np.isfinite(estimate.soc + estimate.soc_std)
         soc = np.where(known, estimate.soc, 0.5)
         warm = np.where(np.isfinite(cells.temperature_c), cells.temperature_c, _WARM_C)
         below, full = self.energy.below(np.stack((soc, np.ones_like(soc))), warm)

@@ -18,6 +18,7 @@ from ibms_edge.estimation.cell_updates import CellUpdates, RefusedError, Verdict
 from ibms_edge.estimation.compile_ahead import compile_ahead
 from ibms_edge.estimation.current_sign import CurrentSign
 from ibms_edge.estimation.estimate_keeper import EstimateKeeper
+from ibms_edge.estimation.estimator import Estimate
 from ibms_edge.estimation.estimator_memory import Moment, Owner
 from ibms_edge.estimation.filter_health import FilterHealth
 from ibms_edge.estimation.kept_file import KeptFile
@@ -124,7 +125,9 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
         if not folder:
             return None
         pack, cell = self._pack, self._updates.active
-        owner = Owner(pack.name, cell.name, cell.chemistry, self._name, pack.series)
+        owner = Owner(
+            pack.name, cell.name, cell.chemistry, self._name, pack.series, cell.capacity_ah
+        )
         capacity_c = 3600.0 * cell.capacity_ah * pack.parallel * pack.parallel_strings
         return EstimateKeeper(Path(folder, f"{pack.name}.estimate"), owner, capacity_c)
 
@@ -153,12 +156,13 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
         if not self._input.accepts(message):
             return
         self._follow(message)
-        connected = in_circuit(self._pack, self._switches, message.boot_ns)
+        inserted = in_circuit(self._pack, self._switches, message.boot_ns)
         configuration = "" if self._switches is None else self._switches.configuration
-        step = self._input.step(message, connected, configuration)
+        step = self._input.step(message, inserted, configuration)
+        connected = self._input.carrying(inserted, configuration)
         self._estimator.update(step.voltage_v, step.temperature_c, step.current_a, step.step_s)
         estimate = self._estimator.estimate
-        self._watch(step, estimate.innovation_ratio, connected)
+        self._watch(step, estimate, connected)
         if message.boot_ns >= self._next_publish_ns:
             # Kept in step, so that jitter of the scans does not stretch the period.
             missed = (message.boot_ns - self._next_publish_ns) // self._period_ns
@@ -180,23 +184,29 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
             self._keeper.keep_sometimes(self._estimator, self._newest)
         self._newest = now
 
-    def _watch(self, step: Step, ratio: FloatArray, connected: BoolArray) -> None:
+    def _watch(self, step: Step, estimate: Estimate, connected: BoolArray) -> None:
         """Hold the voltages against what was expected, and a new model against the one before."""
         carrying = np.flatnonzero(connected)
         current_a = float(step.current_a[carrying].mean()) if carrying.size else 0.0
         voltage_v = step.voltage_v[carrying]
         voltage_v = voltage_v[voltage_v == voltage_v]
         mean_v = float(voltage_v.mean()) if voltage_v.size else float("nan")
-        self._health.update(ratio, step.step_s)
+        self._health.update(estimate.innovation_ratio, step.step_s)
         self._health.look_at_voltages(voltage_v, current_a, step.step_s)
         self._sign.update(mean_v, current_a, step.step_s)
         if not self._updates.is_on_trial:
             return
+        unbiased_a = step.current_a - np.nan_to_num(estimate.current_bias_a)
+        flowed = unbiased_a * step.step_s / (3600.0 * self._updates.active.capacity_ah)
         verdict = self._updates.judge(
-            self._median_ratio(), abs(current_a) > self._flows_a, step.step_s
+            self._median_ratio(),
+            abs(current_a) > self._flows_a,
+            step.step_s,
+            estimate.soc,
+            flowed,
         )
         if verdict is Verdict.WORSE:
-            self._roll_back("the voltages contradict it more than the one before")
+            self._roll_back("voltages or charge contradict it more than the one before")
         elif verdict is Verdict.PROVED:
             self._keep_models()
             text = f"cell model version {self._updates.version} has proved itself"
@@ -247,7 +257,10 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
             response.message = "the state estimator is not active"
             return response
         try:
-            self._updates.update(request.cell_yaml, self._median_ratio())
+            estimate = self._estimator.estimate
+            self._updates.update(
+                request.cell_yaml, self._median_ratio(), estimate.soc, estimate.soc_std
+            )
         except RefusedError as error:
             response.code = UpdateCellModel.Response.CODE_REFUSED
             response.message = f"the cell model is refused: {error}"
@@ -293,6 +306,11 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
         self._health.begin_anew(cell)
         self._model_problem = ""
         self._keep_models()
+        if self._keeper is not None:
+            # Factors of the capacity refer to the model: they are kept with it.
+            self._keeper.owner = replace(self._keeper.owner, capacity_ah=cell.capacity_ah)
+            if self._newest is not None:
+                self._keeper.keep(self._estimator, self._newest)
 
     def _keep_models(self) -> None:
         if self._models is not None:
@@ -306,7 +324,8 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
 
     def _report(self, status: Status) -> None:
         estimate, holds = self._estimator.estimate, self._contents
-        known = int(np.isfinite(estimate.soc).sum())
+        finite = np.isfinite(estimate.soc + estimate.soc_std)
+        known = int(finite.sum())
         status.add(estimator=self._name, cells_estimated=known, gaps=self._input.gaps)
         status.add_counts(self._input.rejected)
         if holds is not UNKNOWN:
@@ -321,7 +340,10 @@ class StateEstimator(BmsNode[StateEstimatorParameters]):
             if self._keeper.problem:
                 status.report(WARN, self._keeper.problem)
         if self.is_active and known < self._pack.series:
-            status.report(WARN, f"{self._pack.series - known} cells without an estimate")
+            first = int(np.argmin(finite))
+            status.report(
+                WARN, f"{self._pack.series - known} cells without an estimate, first cell {first}"
+            )
 
     def _report_model(self, status: Status) -> None:
         cell = self._updates.active

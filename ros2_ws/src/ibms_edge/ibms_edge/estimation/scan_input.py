@@ -76,6 +76,17 @@ class ScanInput:
             self.rejected[f"rejected: {why}"] += 1
         return not why
 
+    def carrying(self, in_circuit: BoolArray, configuration: str) -> BoolArray:
+        """Cells (cells,) that are not bypassed, of the strings that carry; of all if none does."""
+        if self._wiring is None or not self._wiring.carry(configuration):
+            return in_circuit
+        missing = self._wiring.missing(configuration)
+        carrying = in_circuit.copy()
+        for name, cells in zip(self._string_names, self._strings, strict=True):
+            if name in missing:
+                carrying[cells] = False
+        return carrying
+
     def step(
         self, message: CellMeasurement, in_circuit: BoolArray, configuration: str = ""
     ) -> Step:

@@ -22,7 +22,7 @@ from ibms_edge.estimation.estimator_memory import (
     encode,
 )
 
-OWNER = Owner("robot_12s", "lg_m50", "NMC", "adaptive", 12)
+OWNER = Owner("robot_12s", "lg_m50", "NMC", "adaptive", 12, 5.0)
 DAY_S = 86_400.0
 CAPACITY_C = 15 * 3600.0
 KEPT = Moment("first", 5_000 * 10**9, 1_790_000_000 * 10**9, -1000.0)
@@ -76,10 +76,10 @@ def test_noise_is_refused(data: bytes) -> None:
 
 def test_another_schema_and_a_wrong_shape_are_refused() -> None:
     file = msgspec.msgpack.decode(encode(memory()))
-    file["schema"] = 2
-    with pytest.raises(ForeignMemoryError, match="schema 2"):
+    file["schema"] = 3
+    with pytest.raises(ForeignMemoryError, match="schema 3"):
         decode(msgspec.msgpack.encode(file), OWNER)
-    file["schema"] = 1
+    file["schema"] = 2
     file["states"]["soc"]["shape"] = [13]
     with pytest.raises(ForeignMemoryError, match="cannot be read"):
         decode(msgspec.msgpack.encode(file), OWNER)

@@ -330,7 +330,7 @@ def test_a_model_that_voltages_contradict_goes_by_itself(
     assert alone.newest("pack/estimate").model_version == 1
     event = alone.newest("events")
     assert event.severity == Event.SEVERITY_WARNING
-    assert "the voltages contradict it" in event.text
+    assert "voltages or charge contradict it" in event.text
     assert (alone.node._health.ratio < 3.0).all()
 
 

@@ -94,3 +94,8 @@ def test_strings_that_carry_share_the_current(pack: Pack, cell: Cell) -> None:
     assert carried["both"].tolist() == pytest.approx([-3.0] * 12)
     assert carried["closed"].tolist() == pytest.approx([-6.0] * 6 + [0.0] * 6)
     assert carried["open"].tolist() == pytest.approx([-3.0] * 12)
+    bypassed = ALL.copy()
+    bypassed[1] = False
+    counting = {name: taken.carrying(bypassed, name).nonzero()[0].tolist() for name in carried}
+    every = [0, *range(2, 12)]
+    assert counting == {"closed": [0, 2, 3, 4, 5], "both": every, "open": every}
