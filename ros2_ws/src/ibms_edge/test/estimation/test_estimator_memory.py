@@ -60,6 +60,7 @@ def test_a_counter_without_value_is_kept_as_such() -> None:
         {"chemistry": "LFP"},
         {"estimator": "ekf"},
         {"cells": 96},
+        {"capacity_ah": 4.0},
     ],
 )
 def test_a_foreign_state_is_refused_with_what_differs(changed: dict[str, Any]) -> None:

@@ -351,6 +351,42 @@ def test_models_outlive_a_restart(start: Start, pack: Pack, config: Path, tmp_pa
     assert third.node._updates.version == version - 1
 
 
+def test_what_is_kept_refers_to_the_capacity_in_use(
+    start: Start, pack: Pack, config: Path, tmp_path: Path
+) -> None:
+    """The factor of the capacity is one of the model's: with another it would be another charge."""
+    first = start(StateEstimator, state_directory=str(tmp_path))
+    feed(first, pack, 10)
+    file = tmp_path / f"{pack.name}.estimate"
+    data = yaml.safe_load(newer(pack, config))
+    data["capacity_ah"] *= 0.8
+    assert update(first, yaml.safe_dump(data)).success
+    known_ah = list(states(first)[-1].capacity_ah)
+    feed(first, pack, 3)
+    assert list(states(first)[-1].capacity_ah) == pytest.approx(known_ah, rel=0.01)
+    first.node.stop()
+    assert file.exists()
+    second = start(StateEstimator, state_directory=str(tmp_path))
+    second.advance((first.clock.boot_ns() - second.clock.boot_ns()) / 1e9 + 1.0)
+    feed(second, pack, 1)
+    assert "went on after 1.0 s" in report(second).values["restart"]
+    assert list(states(second)[-1].capacity_ah) == pytest.approx(known_ah, rel=0.01)
+    second.node.stop()
+    (tmp_path / f"{pack.name}.cell_models").unlink()
+    third = start(StateEstimator, state_directory=str(tmp_path))
+    feed(third, pack, 1)
+    assert "is of capacity_ah" in report(third).message
+
+
+def test_a_cell_without_a_finite_sigma_is_not_valid(start: Start, pack: Pack) -> None:
+    alone = start(StateEstimator)
+    feed(alone, pack, 10)
+    alone.node._estimator._p[0, 3] = nan
+    feed(alone, pack, 10)
+    assert list(states(alone)[-1].valid)[2:5] == [1, 0, 1]
+    assert "1 cells without an estimate, first cell 3" in report(alone).message
+
+
 def test_a_reversed_current_is_named(start: Start, pack: Pack) -> None:
     alone = start(StateEstimator)
     random = np.random.default_rng(1)
