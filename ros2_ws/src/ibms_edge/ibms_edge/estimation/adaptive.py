@@ -176,10 +176,21 @@ class AdaptiveFilter:
             self._circuit,
             self._noise,
         )
+        lost = ~np.isfinite(self._x[SOC] + self._p[pair(SOC, SOC)])
+        if lost.any():
+            self._begin_anew(np.flatnonzero(lost))
+            begins &= ~lost
         # In blocks: weighing takes an array over all charges for each cell.
         first = np.flatnonzero(begins)
         for cells in np.array_split(first, -(-len(first) // _BLOCK)) if len(first) else []:
             self._begin(cells, voltage_v[cells], current[cells])
+
+    def _begin_anew(self, cells: IntArray) -> None:
+        """Of no number nothing can be said, and nothing comes of it: the next voltage decides."""
+        self._forget(cells)
+        self._unrested[:, cells] = 1.0
+        self._new[cells] = True
+        self._known[cells] = False
 
     def _unknown_a(self, step_s: float) -> FloatArray:
         """Noise of an unknown current (cells,): one of an hour's charge may flow all the time.

@@ -227,6 +227,23 @@ def test_a_current_that_may_be_bias_tells_no_branch_of_the_hysteresis(cell: Cell
     assert estimator.circuit_state().hysteresis == pytest.approx([0.0, -1.0])
 
 
+def test_a_cell_that_lost_its_numbers_begins_anew(cell: Cell) -> None:
+    true = TrueCell(build_circuit(cell), 0.7)
+    estimator = AdaptiveFilter(cell, 3)
+    run(estimator, true, drive(300))
+    estimator._p[pair(SOC, SOC), 1] = np.nan
+    one = np.ones(3)
+    voltage_v = true.step(0.0)
+    estimator.update(voltage_v * one, TEMPERATURE_C * one, 0.0 * one, STEP_S)
+    found = estimator.estimate
+    assert np.isnan(found.soc).tolist() == np.isnan(found.soc_std).tolist() == [False, True, False]
+    estimator.update(voltage_v * one, TEMPERATURE_C * one, 0.0 * one, STEP_S)
+    found = estimator.estimate
+    assert abs(found.soc[1] - true.soc) < 3.0 * found.soc_std[1]
+    assert found.soc_std[1] > found.soc_std[0]
+    assert np.isfinite(estimator.snapshot()["covariance"]).all()  # it can be kept
+
+
 def test_nothing_is_claimed_before_the_first_voltage(cell: Cell) -> None:
     estimator = AdaptiveFilter(cell, 2)
     assert np.isnan(estimator.estimate.soc).all()

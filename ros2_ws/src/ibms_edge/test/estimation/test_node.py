@@ -17,6 +17,7 @@ from ibms_battery.circuit import model_of
 from ibms_battery.pack import Pack
 from ibms_edge.estimation.node import StateEstimator
 from ibms_edge.estimation.registry import ESTIMATORS
+from ibms_edge.estimation.scan_input import Step
 from ibms_msgs.msg import CellMeasurement, CellStates, Event, PackEstimate, PackPower, SwitchState
 from ibms_msgs.srv import RollBackCellModel, UpdateCellModel
 from ibms_ros_common.diagnostics import Status
@@ -381,10 +382,12 @@ def test_what_is_kept_refers_to_the_capacity_in_use(
 def test_a_cell_without_a_finite_sigma_is_not_valid(start: Start, pack: Pack) -> None:
     alone = start(StateEstimator)
     feed(alone, pack, 10)
-    alone.node._estimator._p[0, 3] = nan
-    feed(alone, pack, 10)
-    assert list(states(alone)[-1].valid)[2:5] == [1, 0, 1]
-    assert "1 cells without an estimate, first cell 3" in report(alone).message
+    estimate, warm_c = alone.node._estimator.estimate, np.full(pack.series, 25.0)
+    estimate.soc_std[3] = nan
+    step = Step(np.full(pack.series, 3.7), warm_c, np.zeros(pack.series), 0.1)
+    told, figures = CellStates(), alone.node._figures
+    figures.fill(told, estimate, figures.contents(estimate, warm_c), step, warm_c)
+    assert list(told.valid)[2:5] == [1, 0, 1]
 
 
 def test_a_reversed_current_is_named(start: Start, pack: Pack) -> None:
